@@ -1,0 +1,430 @@
+//! The family itself, whatever its instrument: finding, making and removing series, limits, expiry, and collection.
+
+use super::{
+    query::{Query, length_words, query},
+    table::{Entry, Found, Table},
+};
+use crate::{
+    clock::SharedClock,
+    descriptor::{Descriptor, Kind},
+    instrument::{
+        bank::CellId,
+        buckets::Search,
+        counter::{Counter, FloatCounter},
+        histogram::Histogram,
+        space::{SPACE, Shape},
+        up_down_counter::{UpDownCounter, balance},
+    },
+    ledger::Ledger,
+    snapshot::{FamilySnapshot, Rows, SeriesSnapshot, Values},
+    sync::{AtomicBool, AtomicUsize, Mutex, Ordering},
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+/// What all families of a registry share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) clock: SharedClock,
+    pub(crate) ledger: Ledger,
+    /// How many series all labelled families have, and may have.
+    pub(crate) series: AtomicUsize,
+    pub(crate) series_limit: usize,
+}
+
+/// A family; see [`Family`](super::Family).
+pub struct FamilyCore {
+    table: Arc<Table>,
+    search: Search,
+    per_second: f64,
+    descriptor: Arc<Descriptor>,
+    /// What a series has cells for; `None` where the value is in the entry.
+    shape: Option<Shape>,
+    shared: Arc<Shared>,
+    limit: usize,
+    expire_after: Option<Duration>,
+    registered: Duration,
+    /// Whether a look-up that misses has nothing to get from the lock: the family is full, or unregistered.
+    closed: AtomicBool,
+    /// The series that is in no index: the only one of a family without labels, else the overflow series.
+    unindexed: OnceLock<Found>,
+    members: Mutex<Members>,
+}
+
+/// What is changed under the family's lock, whose holder alone makes and removes series.
+#[derive(Default)]
+struct Members {
+    /// When each series was last seen to have moved, if series expire.
+    activity: HashMap<Entry, Activity>,
+    unregistered: bool,
+}
+
+/// What a series had done when it was last seen to have done anything, and when that was.
+struct Activity {
+    life: u64,
+    writes: u64,
+    since: Duration,
+    /// Hidden at the last collection, to be removed at this one if nothing has come in through a look-up made before.
+    hidden: bool,
+}
+
+impl FamilyCore {
+    pub(crate) fn new(
+        descriptor: Descriptor,
+        shared: Arc<Shared>,
+        limit: usize,
+        expire_after: Option<Duration>,
+    ) -> Arc<Self> {
+        let shape = match descriptor.kind {
+            Kind::Counter => Some(Counter::SHAPE),
+            Kind::FloatCounter => Some(FloatCounter::SHAPE),
+            Kind::UpDownCounter => Some(UpDownCounter::SHAPE),
+            Kind::Histogram => Some(Histogram::shape(descriptor.bounds.len())),
+            Kind::Gauge | Kind::IntGauge => None,
+        };
+        let core = Arc::new(FamilyCore {
+            table: Arc::new(Table::new(descriptor.labels.len(), shape.is_none())),
+            search: Search::new(&descriptor.bounds),
+            per_second: descriptor.name.unit().and_then(|unit| unit.per_second()).unwrap_or(1.0),
+            shape,
+            registered: shared.clock.monotonic(),
+            shared,
+            limit,
+            expire_after,
+            closed: AtomicBool::new(false),
+            unindexed: OnceLock::new(),
+            members: Mutex::default(),
+            descriptor: Arc::new(descriptor),
+        });
+        if core.descriptor.labels.is_empty() {
+            // A family without labels has its one series from the start.
+            core.unindexed();
+        }
+        core
+    }
+
+    #[inline(always)]
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    #[inline(always)]
+    pub(crate) fn search(&self) -> &Search {
+        &self.search
+    }
+
+    /// How many of its unit a second is, if that is a unit of time; else 1.
+    pub(crate) fn per_second(&self) -> f64 {
+        self.per_second
+    }
+
+    pub(crate) fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    pub(crate) fn clock(&self) -> &SharedClock {
+        &self.shared.clock
+    }
+
+    /// Counts writes to a removed series.
+    #[cold]
+    pub(crate) fn late(&self, writes: u64) {
+        self.shared.ledger.late_writes.fetch_add(writes, Ordering::Relaxed);
+    }
+
+    /// Counts a value that the instrument does not take.
+    #[cold]
+    pub(crate) fn invalid(&self) {
+        self.shared.ledger.invalid_values.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The series of these label values, made if need be; the overflow series where that cannot be.
+    #[inline(always)]
+    pub(crate) fn find<const N: usize>(&self, values: [&str; N]) -> Found {
+        let found = query(values, self.table.seed(), |query| match self.table.find(query) {
+            Some(found) => found,
+            None => self.find_or_make(query),
+        });
+        match found {
+            Some(found) => found,
+            None => self.past_limit(),
+        }
+    }
+
+    /// As [`find`](FamilyCore::find), and pinned.
+    pub(crate) fn find_and_pin<const N: usize>(&self, values: [&str; N]) -> Found {
+        loop {
+            let found = self.find(values);
+            if self.table.pin(found) {
+                return found;
+            }
+            // It was removed a moment ago, and the next look-up makes it anew. Only in a family that is unregistered it stays
+            // so, and is pinned all the same, for the sake of the unpinning to come.
+            if self.closed.load(Ordering::Acquire) && self.members.lock().unregistered {
+                self.table.pin_again(found.entry);
+                return found;
+            }
+        }
+    }
+
+    /// The one series of a family without labels, pinned.
+    pub(crate) fn only(&self) -> Found {
+        self.find_and_pin([])
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_or_make(&self, query: Query<'_>) -> Found {
+        if self.descriptor.labels.is_empty() {
+            return self.unindexed();
+        }
+        // Under a flood of new label sets every look-up comes here: it must not have to wait for the lock.
+        let full = self.closed.load(Ordering::Acquire)
+            || self.shared.series.load(Ordering::Relaxed) >= self.shared.series_limit;
+        if full && self.table.surely_absent(query) {
+            return self.past_limit();
+        }
+        let mut members = self.members.lock();
+        if let Some(found) = self.table.find_listed(query) {
+            if let Some(activity) = members
+                .activity
+                .get_mut(&found.entry)
+                .filter(|activity| activity.hidden)
+            {
+                activity.hidden = false;
+                activity.since = self.shared.clock.monotonic();
+                self.table.show(found);
+            }
+            return found;
+        }
+        if members.unregistered || self.table.len() >= self.limit {
+            self.closed.store(true, Ordering::Release);
+        } else if let Some(found) = self.make(query) {
+            return found;
+        }
+        drop(members);
+        self.past_limit()
+    }
+
+    /// Makes a series under the family's lock, if there is room for it.
+    fn make(&self, query: Query<'_>) -> Option<Found> {
+        let more = |series| (series < self.shared.series_limit).then_some(series + 1);
+        self.shared
+            .series
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .ok()?;
+        let made = match self.shape {
+            None => self.table.insert(query, true, 0, self.age()).ok(),
+            Some(shape) => SPACE.allocate(shape).and_then(|id| {
+                let made = self.table.insert(query, true, id.bits(), self.age());
+                if made.is_err() {
+                    SPACE.release(id, &self.shared.ledger.late_writes);
+                }
+                made.ok()
+            }),
+        };
+        if made.is_none() {
+            self.shared.series.fetch_sub(1, Ordering::Relaxed);
+        }
+        made
+    }
+
+    /// The overflow series, for a look-up that is counted as past a limit.
+    fn past_limit(&self) -> Found {
+        self.shared.ledger.past_limit();
+        self.unindexed()
+    }
+
+    fn unindexed(&self) -> Found {
+        *self.unindexed.get_or_init(|| {
+            let words = vec![0; length_words(self.descriptor.labels.len())];
+            // Without a cell left in the process, what is written is at least counted as lost.
+            let life = self
+                .shape
+                .map_or(0, |shape| SPACE.allocate(shape).unwrap_or(CellId::UNSET).bits());
+            let made = self
+                .table
+                .insert(Query { words: &words, hash: 0 }, false, life, self.age());
+            made.expect("only indexed series are refused")
+        })
+    }
+
+    /// Milliseconds since the family was registered.
+    fn age(&self) -> u64 {
+        self.shared
+            .clock
+            .monotonic()
+            .saturating_sub(self.registered)
+            .as_millis() as u64
+    }
+
+    /// Removes the series of these label values.
+    pub(crate) fn remove<const N: usize>(&self, values: [&str; N]) -> bool {
+        let removed = query(values, self.table.seed(), |query| {
+            let mut members = self.members.lock();
+            self.table
+                .find_listed(query)
+                .is_some_and(|found| self.end(&mut members, found))
+        });
+        removed == Some(true)
+    }
+
+    /// Removes the labelled series for which `keep` says false. `keep` may do with the family what it likes.
+    pub(crate) fn retain(&self, keep: &mut dyn FnMut(SeriesSnapshot<'_>) -> bool) {
+        let Read { snapshot, places, .. } = self.read();
+        for series in snapshot.series().filter(|series| !series.is_overflow()) {
+            if !keep(series) {
+                let found = places[series.place()].expect("a snapshot's series has a place");
+                self.end(&mut self.members.lock(), found);
+            }
+        }
+    }
+
+    /// Ends a life under the family's lock. True for the one caller that did.
+    fn end(&self, members: &mut Members, found: Found) -> bool {
+        if !self.table.remove(found) {
+            return false;
+        }
+        if self.shape.is_some() {
+            SPACE.release(CellId::from_bits(found.life), &self.shared.ledger.late_writes);
+        }
+        members.activity.remove(&found.entry);
+        if self.unindexed.get() != Some(&found) {
+            self.shared.series.fetch_sub(1, Ordering::Relaxed);
+            self.closed.store(members.unregistered, Ordering::Release);
+        }
+        true
+    }
+
+    /// Ends all series, for good: what is written from now on is counted as late.
+    pub(crate) fn unregister(&self) {
+        let unindexed = self.unindexed();
+        let mut members = self.members.lock();
+        members.unregistered = true;
+        self.closed.store(true, Ordering::Release);
+        let series: Vec<Found> = Table::read(&self.table).series().flatten().collect();
+        for found in series.into_iter().chain([unindexed]) {
+            self.end(&mut members, found);
+        }
+    }
+
+    /// The family's values at this moment; ends series that have been idle for long enough.
+    pub(crate) fn collect(&self) -> FamilySnapshot {
+        let read = self.read();
+        if let Some(idle) = self.expire_after {
+            self.expire(idle, &read);
+        }
+        read.snapshot
+    }
+
+    fn read(&self) -> Read {
+        let mut reading = Table::read(&self.table);
+        let places: Vec<Option<Found>> = reading.series().collect();
+        let (values, writes) = match self.shape {
+            None => self.read_entries(&places),
+            Some(shape) => self.read_cells(shape, &places),
+        };
+        // A series that was removed meanwhile may have been added up in part. Its entry says so: it was marked before its
+        // cells were touched.
+        for (place, found) in places.iter().enumerate() {
+            if found.is_some_and(|found| !self.table.is_current(found)) {
+                reading.forget(place);
+            }
+        }
+        let snapshot = FamilySnapshot {
+            descriptor: self.descriptor.clone(),
+            rows: Rows::Live(reading),
+            values,
+        };
+        Read {
+            snapshot,
+            places,
+            writes,
+        }
+    }
+
+    fn read_entries(&self, places: &[Option<Found>]) -> (Values, Vec<u64>) {
+        let value =
+            |found: &Option<Found>| found.map_or(0, |found| self.table.value(found.entry).load(Ordering::Relaxed));
+        let values = match self.descriptor.kind {
+            Kind::IntGauge => Values::Integers(places.iter().map(|found| value(found) as i64).collect()),
+            _ => Values::Floats(places.iter().map(|found| f64::from_bits(value(found))).collect()),
+        };
+        let active = |found: &Option<Found>| found.is_some_and(|found| self.table.take_active(found.entry)) as u64;
+        let writes = if self.expire_after.is_some() {
+            places.iter().map(active).collect()
+        } else {
+            Vec::new()
+        };
+        (values, writes)
+    }
+
+    fn read_cells(&self, shape: Shape, places: &[Option<Found>]) -> (Values, Vec<u64>) {
+        let cells = |found: &Option<Found>| found.map_or(CellId::UNSET, |found| CellId::from_bits(found.life));
+        let ids: Vec<CellId> = places.iter().map(cells).collect();
+        let mut counts = vec![0; ids.len() * shape.counts];
+        let mut sums = vec![0.0; if shape.sum { ids.len() } else { 0 }];
+        SPACE.sum(shape, &ids, &mut counts, &mut sums);
+        let total = |counts: &[u64]| counts.iter().fold(0, |total: u64, count| total.wrapping_add(*count));
+        let expires = self.expire_after.is_some();
+        let writes = if expires {
+            counts.chunks(shape.counts).map(total).collect()
+        } else {
+            Vec::new()
+        };
+        let values = match self.descriptor.kind {
+            Kind::UpDownCounter => Values::Integers(counts.chunks(shape.counts).map(balance).collect()),
+            Kind::Histogram => Values::Histograms { counts, sums },
+            Kind::FloatCounter => Values::Floats(sums),
+            _ => Values::Counts(counts),
+        };
+        (values, writes)
+    }
+
+    /// Ends the series that nobody keeps and that have not moved for `idle`. A series is hidden at one collection and
+    /// ended at the next, if it has not moved in between either: whoever looked it up before it was hidden and wrote
+    /// afterwards has by then been seen.
+    fn expire(&self, idle: Duration, read: &Read) {
+        let now = self.shared.clock.monotonic();
+        let mut members = self.members.lock();
+        for series in read.snapshot.series().filter(|series| !series.is_overflow()) {
+            let place = series.place();
+            let found = read.places[place].expect("a snapshot's series has a place");
+            // A gauge has no count of its writes, only a mark that there were some since the last collection.
+            let marked = self.shape.is_none() && read.writes[place] != 0;
+            let fresh = Activity {
+                life: found.life,
+                writes: read.writes[place],
+                since: now,
+                hidden: false,
+            };
+            match members.activity.get_mut(&found.entry) {
+                Some(activity) if !marked && activity.life == fresh.life && activity.writes == fresh.writes => {
+                    if activity.hidden {
+                        self.end(&mut members, found);
+                    } else if now.saturating_sub(activity.since) >= idle {
+                        activity.hidden = self.table.hide(found);
+                    }
+                }
+                before => {
+                    if before.is_some_and(|activity| activity.life == fresh.life && activity.hidden) {
+                        self.table.show(found);
+                    }
+                    members.activity.insert(found.entry, fresh);
+                }
+            }
+        }
+    }
+}
+
+/// What a collection reads.
+struct Read {
+    snapshot: FamilySnapshot,
+    /// The series in each of the snapshot's places.
+    places: Vec<Option<Found>>,
+    /// How much each has been written to, if series expire.
+    writes: Vec<u64>,
+}

@@ -1,0 +1,78 @@
+//! What a registry could not keep, counted by reason. No loss goes without a count here.
+
+use crate::{
+    instrument::{
+        bank::{self, CellId},
+        space::{SPACE, Shape},
+    },
+    sync::{AtomicU64, Ordering},
+};
+use std::sync::Arc;
+
+const ONE_COUNT: Shape = Shape { counts: 1, sum: false };
+
+/// What a registry refused or lost since it was made; see [`Registry::losses`](crate::Registry::losses).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Losses {
+    /// Writes through a handle whose series had been removed: increments of integer counters by their amount, all other
+    /// writes one by one. They are in no series. A write that is late by a hair is counted when its thread writes again.
+    pub late_writes: u64,
+    /// Values that an instrument does not take: a negative or NaN increment of a float counter, a NaN for a gauge's `add`,
+    /// a histogram's observation that is not finite. See the instruments for what happens instead.
+    pub invalid_values: u64,
+    /// Look-ups that found their family, or their registry, full, and were given the overflow series. What is recorded
+    /// there is kept, without its labels.
+    pub past_limit: u64,
+    /// Collections of an observable instrument or a collector that panicked; its families are missing from that snapshot.
+    pub panics: u64,
+    /// Families that a collector yielded and that were left out, because their names clash or are not valid.
+    pub refused_families: u64,
+}
+
+/// Where they are counted.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    pub(crate) late_writes: Arc<AtomicU64>,
+    pub(crate) invalid_values: AtomicU64,
+    /// Counted in the thread's own cells: under a flood of new label values this is a hot path.
+    past_limit: CellId,
+    pub(crate) panics: AtomicU64,
+    pub(crate) refused_families: AtomicU64,
+}
+
+impl Ledger {
+    pub(crate) fn new() -> Self {
+        Ledger {
+            late_writes: Arc::default(),
+            invalid_values: AtomicU64::new(0),
+            past_limit: SPACE.allocate(ONE_COUNT).unwrap_or(CellId::UNSET),
+            panics: AtomicU64::new(0),
+            refused_families: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn past_limit(&self) {
+        // Only a process with no cell left has no count of this.
+        let _ = bank::add(self.past_limit, 0, 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> Losses {
+        let mut past_limit = [0];
+        SPACE.sum(ONE_COUNT, &[self.past_limit], &mut past_limit, &mut []);
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Losses {
+            late_writes: read(&self.late_writes),
+            invalid_values: read(&self.invalid_values),
+            past_limit: past_limit[0],
+            panics: read(&self.panics),
+            refused_families: read(&self.refused_families),
+        }
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        SPACE.release(self.past_limit, &self.late_writes);
+    }
+}

@@ -1,0 +1,184 @@
+//! For the tests of applications and libraries that record metrics: values read by name, a registry that stands in for the
+//! global one, and a clock that tests move.
+//!
+//! ```
+//! use tidegauge::{LazyCounter, testing};
+//!
+//! static ORDERS: LazyCounter = LazyCounter::new("orders_total", "Orders taken.");
+//!
+//! fn order(books: u64) {
+//!     if books > 0 {
+//!         ORDERS.inc();
+//!     }
+//! }
+//!
+//! testing::with_global(|registry| {
+//!     order(2);
+//!     testing::assert_value(registry, "orders_total", [], 1.0);
+//!     testing::assert_change(registry, "orders_total", [], 0.0, || order(0));
+//! });
+//! ```
+
+use crate::{
+    clock::Clock,
+    registry::{Registry, global::stand_in},
+    snapshot::{SeriesSnapshot, Snapshot, Value},
+    sync::Mutex,
+};
+use std::{sync::Arc, time::Duration};
+
+/// The value of a series: what a counter or a gauge stands at, or how many observations a histogram has counted. `None` if
+/// there is no such series.
+///
+/// The name is the registered one or Prometheus'. The labels are those that matter: others, such as the registry's own, may be
+/// there, but only one series may fit.
+///
+/// # Panics
+///
+/// If several series fit.
+pub fn value<const N: usize>(registry: &Registry, name: &str, labels: [(&str, &str); N]) -> Option<f64> {
+    let snapshot = registry.snapshot();
+    find(&snapshot, name, &labels).map(|series| match series.value() {
+        Value::Counter(count) => count as f64,
+        Value::FloatCounter(sum) => sum,
+        Value::Gauge(value) => value,
+        Value::IntGauge(value) => value as f64,
+        Value::Histogram(histogram) => histogram.count() as f64,
+    })
+}
+
+/// Asserts the value of a series; see [`value`].
+///
+/// # Panics
+///
+/// If the series has another value or is not there; the message shows what is.
+#[track_caller]
+pub fn assert_value<const N: usize>(registry: &Registry, name: &str, labels: [(&str, &str); N], expected: f64) {
+    let found = value(registry, name, labels);
+    assert!(
+        found == Some(expected),
+        "{name}{labels:?} is {}, not {expected}; there are {:#?}",
+        found.map_or("not there".to_owned(), |found| found.to_string()),
+        registry.snapshot().family(name),
+    );
+}
+
+/// Runs `block` and asserts by how much it changes the value of a series, one that is not there counting as 0; see [`value`].
+///
+/// # Panics
+///
+/// If the value changes by something else.
+#[track_caller]
+pub fn assert_change<R, const N: usize>(
+    registry: &Registry,
+    name: &str,
+    labels: [(&str, &str); N],
+    expected: f64,
+    block: impl FnOnce() -> R,
+) -> R {
+    let before = value(registry, name, labels).unwrap_or(0.0);
+    let result = block();
+    let after = value(registry, name, labels).unwrap_or(0.0);
+    assert!(
+        after - before == expected,
+        "{name}{labels:?} went from {before} to {after}, a change of {}, not {expected}",
+        after - before,
+    );
+    result
+}
+
+fn find<'a>(snapshot: &'a Snapshot, name: &str, labels: &[(&str, &str)]) -> Option<SeriesSnapshot<'a>> {
+    let fits = |series: &SeriesSnapshot<'_>| labels.iter().all(|(label, value)| series.label(label) == Some(value));
+    let mut fitting = snapshot.family(name)?.series().filter(fits);
+    let first = fitting.next();
+    assert!(
+        fitting.next().is_none(),
+        "{name}{labels:?} fits several series; name more of their labels"
+    );
+    first
+}
+
+/// Runs `test` with a new registry in the place of the global one, which statics register in and count in meanwhile, on all
+/// threads. Such tests wait for each other; the global registry does not see what they record.
+///
+/// A thread that `test` does not wait for may see either registry.
+pub fn with_global<R>(test: impl FnOnce(&Registry) -> R) -> R {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    /// Gives the global registry its place back, should the test panic too.
+    struct Reign;
+    impl Drop for Reign {
+        fn drop(&mut self) {
+            stand_in(None);
+        }
+    }
+
+    let _alone = ONE_AT_A_TIME.lock();
+    let registry = Registry::new();
+    stand_in(Some(registry.clone()));
+    let _reign = Reign;
+    test(&registry)
+}
+
+/// A clock that moves when it is told to. Its clones are one clock.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegauge::{Registry, testing::ManualClock};
+///
+/// let clock = ManualClock::new();
+/// let registry = Registry::builder().clock(clock.clone()).build().unwrap();
+/// let duration = registry.histogram("job_duration_seconds", "Time a job takes.").register().unwrap();
+/// duration.time(|| clock.advance(Duration::from_secs(3)));
+/// assert_eq!(duration.get().sum(), 3.0);
+/// ```
+#[derive(Clone, Debug)]
+pub struct ManualClock {
+    times: Arc<Mutex<Times>>,
+}
+
+#[derive(Debug)]
+struct Times {
+    monotonic: Duration,
+    unix: Duration,
+}
+
+impl ManualClock {
+    /// A clock that stands at 0, and at 1,700,000,000 seconds since the Unix epoch.
+    pub fn new() -> Self {
+        let times = Times {
+            monotonic: Duration::ZERO,
+            unix: Duration::from_secs(1_700_000_000),
+        };
+        ManualClock {
+            times: Arc::new(Mutex::new(times)),
+        }
+    }
+
+    /// Moves on.
+    pub fn advance(&self, by: Duration) {
+        let mut times = self.times.lock();
+        times.monotonic += by;
+        times.unix += by;
+    }
+
+    /// Sets the time since the Unix epoch, as an administrator might; the monotonic time stays.
+    pub fn set_unix(&self, unix: Duration) {
+        self.times.lock().unix = unix;
+    }
+}
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        ManualClock::new()
+    }
+}
+
+impl Clock for ManualClock {
+    fn monotonic(&self) -> Duration {
+        self.times.lock().monotonic
+    }
+
+    fn unix(&self) -> Duration {
+        self.times.lock().unix
+    }
+}

@@ -1,0 +1,139 @@
+//! Another program as a child of the test: its lines as they come, an end that is awaited with a
+//! deadline, and no orphan whatever happens.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long anything may take that is waited for: a server's start, a scrape, an end. Far more than any
+/// of them needs, so that a slow machine does not fail the test; reaching it always fails it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A child process. It is killed, by its own handle, when this is dropped.
+pub struct Program {
+    name: String,
+    child: Child,
+    lines: Receiver<String>,
+    printed: Vec<String>,
+}
+
+impl Program {
+    /// Starts `command` and collects what it prints on both of its streams.
+    ///
+    /// # Panics
+    ///
+    /// If the program is not there: a missing server is a failure, never a reason to skip.
+    pub fn start(command: &mut Command) -> Program {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} does not start: {error}; {INSTALL}"));
+        let (sender, lines) = channel();
+        forward(child.stdout.take().expect("stdout is piped"), sender.clone());
+        forward(child.stderr.take().expect("stderr is piped"), sender);
+        Program {
+            name,
+            child,
+            lines,
+            printed: Vec::new(),
+        }
+    }
+
+    /// Waits for a line that `pick` takes, and hands back what it made of it. An error, with all that was
+    /// printed, if the program ends first or `patience` does.
+    pub fn wait_for_line<T>(&mut self, patience: Duration, pick: impl Fn(&str) -> Option<T>) -> Result<T, String> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.next_line(deadline) {
+                Ok(line) => {
+                    let picked = pick(&line);
+                    self.printed.push(line);
+                    if let Some(picked) = picked {
+                        return Ok(picked);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(self.report(&format!("did not print the line within {patience:?}")));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let ended = self.child.wait().expect("a child can be waited for");
+                    return Err(self.report(&format!("ended ({ended}) before it printed the line")));
+                }
+            }
+        }
+    }
+
+    /// What ctrl-c in a terminal sends. The standard library can only kill, so a shell's `kill` does it.
+    pub fn interrupt(&self) {
+        let kill = format!("kill -INT {}", self.child.id());
+        let sent = Command::new("sh").args(["-c", &kill]).status().expect("a shell starts");
+        assert!(sent.success(), "`{kill}` failed");
+    }
+
+    /// Waits for the end: both streams closed, then the status.
+    pub fn wait_for_end(&mut self) -> Result<ExitStatus, String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.next_line(deadline) {
+                Ok(line) => self.printed.push(line),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Ok(self.child.wait().expect("a child can be waited for"));
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(self.report(&format!("did not end within {PATIENCE:?}")));
+                }
+            }
+        }
+    }
+
+    /// All that the program has printed, under a heading, for the message of a failure.
+    pub fn report(&mut self, what: &str) -> String {
+        self.printed.extend(self.lines.try_iter());
+        format!("{} {what}; it printed:\n{}", self.name, self.printed.join("\n"))
+    }
+
+    fn next_line(&self, deadline: Instant) -> Result<String, RecvTimeoutError> {
+        self.lines
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // An error means that it has ended already, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The path of a program below the folder that the scripts in `.ci/servers` install into.
+pub fn installed(program: &str) -> PathBuf {
+    let path = project().join("target/servers").join(program);
+    assert!(path.exists(), "target/servers/{program} is missing: {INSTALL}");
+    path
+}
+
+/// The root of the project.
+pub fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+const INSTALL: &str = "the scripts in .ci/servers install what these tests need; .ci/run runs them all";
+
+/// Reads lines on a thread of its own, which ends with the stream. Bytes that are no UTF-8 are replaced: this
+/// text is only searched and shown.
+fn forward(stream: impl Read + Send + 'static, lines: Sender<String>) {
+    thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+            if lines.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+}

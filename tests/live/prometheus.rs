@@ -1,0 +1,213 @@
+//! A real Prometheus on a loopback port of its own choice, with storage that goes when it does.
+
+use crate::program::{PATIENCE, Program, installed};
+use crate::sample::Samples;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The servers that `.ci/servers` installs: the newest, and the oldest still in use.
+#[derive(Clone, Copy, Debug)]
+pub enum Release {
+    V3_15,
+    V2_42,
+}
+
+impl Release {
+    fn program(self) -> PathBuf {
+        installed(match self {
+            Release::V3_15 => "prometheus-3.15.0/prometheus",
+            Release::V2_42 => "prometheus-2.42/prometheus",
+        })
+    }
+}
+
+/// What a server is told beyond the address of its target.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub release: Release,
+    /// Further command line flags.
+    pub flags: &'static [&'static str],
+    /// Further lines of the scrape configuration.
+    pub scrape: &'static [&'static str],
+}
+
+impl Settings {
+    /// A server of that release with nothing but its defaults.
+    pub fn of(release: Release) -> Settings {
+        Settings {
+            release,
+            flags: &[],
+            scrape: &[],
+        }
+    }
+}
+
+pub struct Prometheus {
+    // Dropped in this order: first the server ends, then its folder goes.
+    program: Program,
+    address: SocketAddr,
+    _folder: Folder,
+}
+
+impl Prometheus {
+    /// Starts a server that scrapes `target`, on a port that the system picks.
+    pub fn start(settings: Settings, target: SocketAddr) -> Prometheus {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        Prometheus::listen(settings, target, any_port).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Starts a server on `listen`. Its own log says where it listens and when it is ready, so neither an
+    /// orphan of an earlier run nor anyone else on that port can be taken for it.
+    pub fn listen(settings: Settings, target: SocketAddr, listen: SocketAddr) -> Result<Prometheus, String> {
+        let folder = Folder::create();
+        let configuration = folder.path().join("prometheus.yml");
+        fs::write(&configuration, configure(settings, target)).expect("the folder can be written");
+        let mut program = Program::start(
+            Command::new(settings.release.program())
+                .arg(format!("--config.file={}", configuration.display()))
+                .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+                .arg(format!("--web.listen-address={listen}"))
+                // Hidden, and without it the first scrape comes after five seconds.
+                .arg("--scrape.discovery-reload-interval=100ms")
+                .args(settings.flags),
+        );
+        let address = program.wait_for_line(PATIENCE, |line| {
+            line.contains("Listening on")
+                .then(|| word_after(line, "address=")?.parse().ok())?
+        })?;
+        program.wait_for_line(PATIENCE, |line| line.contains("Server is ready").then_some(()))?;
+        Ok(Prometheus {
+            program,
+            address,
+            _folder: folder,
+        })
+    }
+
+    /// Every series of the target with its last value, without the labels and series that the server itself adds.
+    pub fn scraped(&mut self) -> Samples {
+        let mut samples = Samples::new();
+        for (name, labels, value) in self.query(r#"{job="tidegauge"}"#) {
+            if name != "up" && !name.starts_with("scrape_") {
+                samples.insert(&name, labels, value);
+            }
+        }
+        samples
+    }
+
+    /// Fails unless the last scrape succeeded, with what the server says about it.
+    pub fn assert_up(&mut self) {
+        let targets = self.get("targets", &[]);
+        let target = &targets["activeTargets"][0];
+        let up: Vec<f64> = self
+            .query(r#"up{job="tidegauge"}"#)
+            .into_iter()
+            .map(|(_, _, value)| value)
+            .collect();
+        if target["health"] != "up" || target["lastError"] != "" || up != [1.0] {
+            panic!("{}", self.program.report(&format!("says up = {up:?} and {target}")));
+        }
+    }
+
+    /// Type, help and unit of a family, under the name it has on its metadata lines.
+    pub fn metadata(&mut self, family: &str) -> (String, String, String) {
+        let all = self.get(
+            "targets/metadata",
+            &[("match_target", r#"{job="tidegauge"}"#), ("metric", family)],
+        );
+        let found = &all[0];
+        let field = |name: &str| found[name].as_str().unwrap_or("missing").to_string();
+        (field("type"), field("help"), field("unit"))
+    }
+
+    fn query(&mut self, expression: &str) -> Vec<(String, BTreeMap<String, String>, f64)> {
+        let data = self.get("query", &[("query", expression)]);
+        let series = data["result"].as_array().unwrap_or_else(|| panic!("no vector: {data}"));
+        series.iter().map(one_series).collect()
+    }
+
+    /// The `data` of an answer of the HTTP API.
+    fn get(&mut self, endpoint: &str, parameters: &[(&str, &str)]) -> Value {
+        let agent = ureq::Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            .build()
+            .new_agent();
+        let answer = agent
+            .get(format!("http://{}/api/v1/{endpoint}", self.address))
+            .query_pairs(parameters.iter().copied())
+            .call()
+            .and_then(|mut reply| reply.body_mut().read_to_string());
+        match answer {
+            Ok(body) => serde_json::from_str::<Value>(&body).expect("the API speaks JSON")["data"].take(),
+            Err(error) => panic!("{}", self.program.report(&format!("answers /{endpoint}: {error}"))),
+        }
+    }
+}
+
+fn configure(settings: Settings, target: SocketAddr) -> String {
+    let mut lines = vec![
+        "global: {scrape_interval: 2s, scrape_timeout: 2s}".to_string(),
+        "scrape_configs:".to_string(),
+        "- job_name: tidegauge".to_string(),
+        format!("  static_configs: [{{targets: ['{target}']}}]"),
+    ];
+    lines.extend(settings.scrape.iter().map(|line| format!("  {line}")));
+    lines.join("\n") + "\n"
+}
+
+/// One element of an instant vector, without the labels that say which target it came from.
+fn one_series(series: &Value) -> (String, BTreeMap<String, String>, f64) {
+    let labels = series["metric"].as_object().expect("a series has labels");
+    let mut labels: BTreeMap<String, String> = labels
+        .iter()
+        .map(|(name, value)| {
+            (
+                name.clone(),
+                value.as_str().expect("a label value is a string").to_string(),
+            )
+        })
+        .collect();
+    let name = labels.remove("__name__").unwrap_or_default();
+    labels.remove("job");
+    labels.remove("instance");
+    let value = series["value"][1].as_str().expect("a value is a string");
+    (
+        name,
+        labels,
+        value.parse().unwrap_or_else(|error| panic!("{value}: {error}")),
+    )
+}
+
+fn word_after<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    line.split_once(key)?.1.split_whitespace().next()
+}
+
+/// A folder of this test alone, below cargo's folder for temporary files.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn create() -> Folder {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("prometheus-{}-{number}", process::id()));
+        // A folder of that name was left by a process that had the same number and was killed.
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).expect("cargo's folder for temporary files can be written");
+        Folder(path)
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What stays behind is below `target` and harms nothing.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -322,7 +322,7 @@ mod tests {
     fn short_values_fit_into_few_words() {
         assert_eq!(
             [0, 1, 2, 3, 4, 5, 8, 15, 16].map(short),
-            [0, 63, 31, 31, 15, 15, 7, 7, 0]
+            [0, 63, 31, 31, 15, 15, 7, 0, 0]
         );
     }
 

@@ -208,27 +208,6 @@ impl<'a> Line<'a> {
         self.len = end;
     }
 
-    /// Puts the first `len` bytes of another room at the start of the line.
-    #[inline(always)]
-    pub(super) fn start(&mut self, room: &Room, len: usize) {
-        let (to, _) = self.room.as_chunks_mut::<PIECE>();
-        let (from, _) = room.as_chunks::<PIECE>();
-        // Nearly all lines are that long, and no loop is as fast as none.
-        to[0] = from[0];
-        if len > PIECE {
-            to[1] = from[1];
-        }
-        if len > 2 * PIECE {
-            to[2] = from[2];
-            if len > 3 * PIECE {
-                for (to, from) in to.iter_mut().zip(from).skip(3).take(len.div_ceil(PIECE)) {
-                    *to = *from;
-                }
-            }
-        }
-        self.len = len;
-    }
-
     /// Puts words, of which the first `len` bytes count.
     #[inline(always)]
     pub(super) fn put_words(&mut self, words: &[[u8; 8]], len: usize) {
@@ -254,9 +233,11 @@ impl<'a> Line<'a> {
     /// Puts a part of another room.
     #[inline(always)]
     pub(super) fn put_from(&mut self, room: &Room, part: Range<usize>) {
-        let len = part.len();
-        let (blocks, _) = room[part.start..].as_chunks::<PIECE>();
-        self.put_blocks(&blocks[..len.div_ceil(PIECE)], len);
+        let at = self.len % LINE;
+        self.len += part.len();
+        // Long enough for the processor's widest moves, which only a call can have.
+        let len = part.len().min(LINE + PIECE - at);
+        self.room[at..at + len].copy_from_slice(&room[part.start..part.start + len]);
     }
 }
 

@@ -161,7 +161,7 @@ impl Template {
             let head = self.head(row, head)?;
             front.require(2 * size_of::<Room>())?;
             front.line(|line| {
-                line.start(head.room, head.len);
+                line.put_from(head.room, 0..head.len);
                 put_value(line, place);
                 line.put(b"\n", 1);
                 true
@@ -190,7 +190,7 @@ impl Template {
             for (bound, count) in self.bounds.iter().zip(histogram.counts) {
                 total += count;
                 front.line(|line| {
-                    line.start(head.room, head.len);
+                    line.put_from(head.room, 0..head.len);
                     bound.put(line);
                     put_unsigned(line, total);
                     line.put(b"\n", 1);

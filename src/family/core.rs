@@ -274,7 +274,7 @@ impl FamilyCore {
 
     /// Removes the labelled series for which `keep` says false. `keep` may do with the family what it likes.
     pub(crate) fn retain(&self, keep: &mut dyn FnMut(SeriesSnapshot<'_>) -> bool) {
-        let Read { snapshot, places, .. } = self.read();
+        let Read { snapshot, places, .. } = self.read(true);
         for series in snapshot.series().filter(|series| !series.is_overflow()) {
             if !keep(series) {
                 let found = places[series.place()].expect("a snapshot's series has a place");
@@ -313,27 +313,56 @@ impl FamilyCore {
 
     /// The family's values at this moment; ends series that have been idle for long enough.
     pub(crate) fn collect(&self) -> FamilySnapshot {
-        let read = self.read();
+        let read = self.read(self.expire_after.is_some());
         if let Some(idle) = self.expire_after {
             self.expire(idle, &read);
         }
         read.snapshot
     }
 
-    fn read(&self) -> Read {
+    /// Reads all series. Series by series where each is, and how much it has been written to, is kept if `keep` says so.
+    ///
+    /// It goes by batches, so that what is read of an entry is read while it is near: of very many series, only the first look
+    /// at each has to wait for memory.
+    fn read(&self, keep: bool) -> Read {
         let mut reading = Table::read(&self.table);
-        let places: Vec<Option<Found>> = reading.series().collect();
-        let (values, writes) = match self.shape {
-            None => self.read_entries(&places),
-            Some(shape) => self.read_cells(shape, &places),
-        };
-        // A series that was removed meanwhile may have been added up in part. Its entry says so: it was marked before its
-        // cells were touched.
-        for (place, found) in places.iter().enumerate() {
-            if found.is_some_and(|found| !self.table.is_current(found)) {
-                reading.forget(place);
+        let len = reading.places();
+        let mut columns = Columns::new(self.shape, len);
+        let (mut places, mut writes, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        let mut batch = Vec::with_capacity(BATCH.min(len));
+        let mut series = reading.series();
+        for start in (0..len).step_by(BATCH) {
+            batch.clear();
+            batch.extend(series.by_ref().take(BATCH));
+            match self.shape {
+                None => columns
+                    .counts
+                    .extend(batch.iter().map(|found| self.entry_value(*found))),
+                Some(shape) => columns.sum(shape, start, &batch),
             }
+            if keep {
+                let active =
+                    |found: &Option<Found>| found.is_some_and(|found| self.table.take_active(found.entry)) as u64;
+                match self.shape {
+                    None => writes.extend(batch.iter().map(active)),
+                    Some(shape) => {
+                        writes.extend(columns.counts[start * shape.counts..].chunks(shape.counts).map(total))
+                    }
+                }
+                places.extend_from_slice(&batch);
+            }
+            // A series that was removed meanwhile may have been added up in part. Its entry says so: it was marked before its
+            // cells were touched.
+            let current = |found: &Found| self.table.is_current(*found);
+            let ended = batch
+                .iter()
+                .enumerate()
+                .filter(|(_, found)| found.is_some_and(|found| !current(&found)));
+            gone.extend(ended.map(|(at, _)| start + at));
         }
+        drop(series);
+        gone.into_iter().for_each(|place| reading.forget(place));
+        let values = columns.values(self.descriptor.kind);
         let snapshot = FamilySnapshot {
             descriptor: self.descriptor.clone(),
             rows: Rows::Live(reading),
@@ -346,42 +375,8 @@ impl FamilyCore {
         }
     }
 
-    fn read_entries(&self, places: &[Option<Found>]) -> (Values, Vec<u64>) {
-        let value =
-            |found: &Option<Found>| found.map_or(0, |found| self.table.value(found.entry).load(Ordering::Relaxed));
-        let values = match self.descriptor.kind {
-            Kind::IntGauge => Values::Integers(places.iter().map(|found| value(found) as i64).collect()),
-            _ => Values::Floats(places.iter().map(|found| f64::from_bits(value(found))).collect()),
-        };
-        let active = |found: &Option<Found>| found.is_some_and(|found| self.table.take_active(found.entry)) as u64;
-        let writes = if self.expire_after.is_some() {
-            places.iter().map(active).collect()
-        } else {
-            Vec::new()
-        };
-        (values, writes)
-    }
-
-    fn read_cells(&self, shape: Shape, places: &[Option<Found>]) -> (Values, Vec<u64>) {
-        let cells = |found: &Option<Found>| found.map_or(CellId::UNSET, |found| CellId::from_bits(found.life));
-        let ids: Vec<CellId> = places.iter().map(cells).collect();
-        let mut counts = vec![0; ids.len() * shape.counts];
-        let mut sums = vec![0.0; if shape.sum { ids.len() } else { 0 }];
-        SPACE.sum(shape, &ids, &mut counts, &mut sums);
-        let total = |counts: &[u64]| counts.iter().fold(0, |total: u64, count| total.wrapping_add(*count));
-        let expires = self.expire_after.is_some();
-        let writes = if expires {
-            counts.chunks(shape.counts).map(total).collect()
-        } else {
-            Vec::new()
-        };
-        let values = match self.descriptor.kind {
-            Kind::UpDownCounter => Values::Integers(counts.chunks(shape.counts).map(balance).collect()),
-            Kind::Histogram => Values::Histograms { counts, sums },
-            Kind::FloatCounter => Values::Floats(sums),
-            _ => Values::Counts(counts),
-        };
-        (values, writes)
+    fn entry_value(&self, found: Option<Found>) -> u64 {
+        found.map_or(0, |found| self.table.value(found.entry).load(Ordering::Relaxed))
     }
 
     /// Ends the series that nobody keeps and that have not moved for `idle`. A series is hidden at one collection and
@@ -420,11 +415,70 @@ impl FamilyCore {
     }
 }
 
+/// How many series are read at a time.
+const BATCH: usize = 256;
+
+fn total(counts: &[u64]) -> u64 {
+    counts.iter().fold(0, |total, count| total.wrapping_add(*count))
+}
+
+/// The numbers of a family's series while they are read.
+struct Columns {
+    /// Counts, as many a series as its shape has; or the bits of the values in entries.
+    counts: Vec<u64>,
+    sums: Vec<f64>,
+    ids: Vec<CellId>,
+}
+
+impl Columns {
+    fn new(shape: Option<Shape>, len: usize) -> Self {
+        let (counts, sums) = match shape {
+            None => (Vec::with_capacity(len), Vec::new()),
+            Some(shape) => (vec![0; len * shape.counts], vec![0.0; if shape.sum { len } else { 0 }]),
+        };
+        Columns {
+            counts,
+            sums,
+            ids: Vec::with_capacity(BATCH.min(len)),
+        }
+    }
+
+    fn sum(&mut self, shape: Shape, start: usize, batch: &[Option<Found>]) {
+        self.ids.clear();
+        let id = |found: &Option<Found>| found.map_or(CellId::UNSET, |found| CellId::from_bits(found.life));
+        self.ids.extend(batch.iter().map(id));
+        let counts = &mut self.counts[start * shape.counts..][..batch.len() * shape.counts];
+        let sums = if shape.sum {
+            &mut self.sums[start..][..batch.len()]
+        } else {
+            &mut []
+        };
+        SPACE.sum(shape, &self.ids, counts, sums);
+    }
+
+    fn values(self, kind: Kind) -> Values {
+        match kind {
+            Kind::Counter => Values::Counts(self.counts),
+            Kind::FloatCounter => Values::Floats(self.sums),
+            Kind::Gauge => Values::Floats(self.counts.into_iter().map(f64::from_bits).collect()),
+            Kind::IntGauge => Values::Integers(self.counts.into_iter().map(|bits| bits as i64).collect()),
+            Kind::UpDownCounter => {
+                let cells = UpDownCounter::SHAPE.counts;
+                Values::Integers(self.counts.chunks(cells).map(balance).collect())
+            }
+            Kind::Histogram => Values::Histograms {
+                counts: self.counts,
+                sums: self.sums,
+            },
+        }
+    }
+}
+
 /// What a collection reads.
 struct Read {
     snapshot: FamilySnapshot,
-    /// The series in each of the snapshot's places.
+    /// The series in each of the snapshot's places, if they were to be kept.
     places: Vec<Option<Found>>,
-    /// How much each has been written to, if series expire.
+    /// How much each has been written to, or for an entry's value whether it has, since this was last asked.
     writes: Vec<u64>,
 }

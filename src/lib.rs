@@ -1,5 +1,32 @@
-//! tidegauge
+#![doc = include_str!("../README.md")]
+//!
+//! # The map
+//!
+//! Where a number goes, in the order in which the files read best. Data flows down this list; a stage imports only what
+//! feeds it.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `instrument.rs` and its folder | the handles: counters, gauges, histograms; what they promise |
+//! | `instrument/bank.rs` | **unsafe.** Cells that one thread writes and any reads; the hot path |
+//! | `instrument/space.rs` | who has which cells; sums; threads that end, series that go |
+//! | `label.rs` | label values as the caller has them |
+//! | `family.rs`, `family/core.rs` | one instrument, many label sets: look-up, limits, removal, expiry, collection |
+//! | `family/query.rs`, `segment.rs` | a label set as words and their hash; a piece of the index |
+//! | `family/table.rs` | **unsafe.** From label values to a series, without a lock |
+//! | `registry.rs` and its folder | names to families; builders; the global registry; lint |
+//! | `lazy.rs`, `observable.rs` | instruments as statics; values that closures give at collection |
+//! | `name.rs`, `descriptor.rs` | names in every spelling; what a family is |
+//! | `snapshot.rs` | the values of one moment, as plain columns |
+//! | `encode.rs` and its folder | from a snapshot to bytes, one file a format |
+//! | `scrape.rs` and its folder | negotiation, filters, replies; the endpoint of its own |
+//! | `ledger.rs`, `error.rs`, `clock.rs`, `testing.rs` | what was lost, what was refused, time, and users' tests |
+//!
+//! What does not happen: instruments know nothing of encoders; a snapshot holds no handle and no lock; encoders touch no
+//! socket; no closure of the application runs while a lock of the crate is held; nothing but the two files named unsafe
+//! has unsafe code, and nothing but `sync.rs` names atomics.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod sync;
 
@@ -50,7 +77,11 @@ mod exports {
         up_down_counter::UpDownCounter,
     };
     pub use crate::label::{LabelText, LabelValue, LabelValues};
-    pub use crate::lazy::*;
+    pub use crate::lazy::{
+        Lazy, LazyCounter, LazyCounterFamily, LazyFloatCounter, LazyFloatCounterFamily, LazyGauge, LazyGaugeFamily,
+        LazyHistogram, LazyHistogramFamily, LazyIntGauge, LazyIntGaugeFamily, LazyUpDownCounter,
+        LazyUpDownCounterFamily,
+    };
     pub use crate::ledger::Losses;
     pub use crate::name::NameError;
     pub use crate::observable::{Families, GivenFamily, Number, ObservableBuilder};
@@ -61,7 +92,7 @@ mod exports {
         lint::Lint,
     };
     #[cfg(feature = "serve")]
-    pub use crate::scrape::server::*;
+    pub use crate::scrape::server::{ServeError, Server, ServerBuilder, ServerStatistics, Stopped, serve};
     pub use crate::scrape::{Filter, Reply, ScrapeRequest};
     pub use crate::snapshot::{FamilySnapshot, HistogramValue, SeriesSnapshot, Snapshot, Value};
 }

@@ -98,7 +98,7 @@ fn bounds() -> Buckets {
 
 fn text_of(registry: &tidegauge::Registry) -> String {
     let mut buffer = Buffer::default();
-    registry.encode(Format::Text, &mut buffer.bytes);
+    registry.snapshot().encode(Format::Text, &mut buffer.bytes);
     buffer.written().to_owned()
 }
 
@@ -152,7 +152,7 @@ impl Registry for Families {
     }
 
     fn scrape(&self, buffer: &mut Buffer) {
-        self.registry.encode(Format::Text, &mut buffer.bytes);
+        self.registry.snapshot().encode(Format::Text, &mut buffer.bytes);
     }
 
     fn read(&self, reading: Reading, buffer: &mut Buffer) -> bool {
@@ -160,7 +160,7 @@ impl Registry for Families {
             Reading::Snapshot => {
                 black_box(self.registry.snapshot());
             }
-            Reading::OpenMetrics => self.registry.encode(Format::OpenMetrics, &mut buffer.bytes),
+            Reading::OpenMetrics => self.registry.snapshot().encode(Format::OpenMetrics, &mut buffer.bytes),
             Reading::Reply => {
                 black_box(self.registry.scrape(None, None));
             }

@@ -51,7 +51,8 @@ impl<I: Instrument, const N: usize> Family<I, N> {
         }
     }
 
-    /// The series of these label values, borrowed for a moment; it is made if it is not there.
+    /// The series of these label values, `["GET", "200"]` or `("GET", 200)`, borrowed for a moment; it is made if it is not
+    /// there.
     #[inline(always)]
     pub fn with(&self, values: impl LabelValues<N>) -> I::Borrowed<'_> {
         let series = values.with_texts(|texts| match I::PINS {

@@ -154,8 +154,8 @@ macro_rules! others {
 }
 others!(bool, char);
 
-/// All label values of a series, in the order in which the family was given its labels: an array of strings, or a tuple of
-/// [`LabelValue`]s.
+/// All label values of a series, in the order in which the family was given its labels: an array of strings, a tuple of
+/// [`LabelValue`]s, or for a single label just a string.
 ///
 /// How many there must be is part of the type, so one too few does not compile:
 ///
@@ -164,6 +164,11 @@ others!(bool, char);
 /// let requests = registry.counter("requests_total", "Requests.").labels(["method", "status"]).register().unwrap();
 /// requests.with(["GET"]).inc();
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the values of {N} labels",
+    label = "one value for each of the {N} labels is wanted",
+    note = "an array of strings, `[\"GET\", \"200\"]`, or a tuple that mixes strings, integers and enums, `(\"GET\", 200)`"
+)]
 pub trait LabelValues<const N: usize> {
     /// Calls `use_texts` with the texts of the values.
     fn with_texts<R>(&self, use_texts: impl FnOnce([&str; N]) -> R) -> R;
@@ -173,6 +178,20 @@ impl<S: AsRef<str>, const N: usize> LabelValues<N> for [S; N] {
     #[inline(always)]
     fn with_texts<R>(&self, use_texts: impl FnOnce([&str; N]) -> R) -> R {
         use_texts(self.each_ref().map(|value| value.as_ref()))
+    }
+}
+
+impl LabelValues<1> for str {
+    #[inline(always)]
+    fn with_texts<R>(&self, use_texts: impl FnOnce([&str; 1]) -> R) -> R {
+        use_texts([self])
+    }
+}
+
+impl LabelValues<1> for String {
+    #[inline(always)]
+    fn with_texts<R>(&self, use_texts: impl FnOnce([&str; 1]) -> R) -> R {
+        use_texts([self])
     }
 }
 

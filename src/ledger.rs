@@ -15,11 +15,12 @@ const ONE_COUNT: Shape = Shape { counts: 1, sum: false };
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Losses {
-    /// Writes through a handle whose series had been removed: increments of integer counters by their amount, all other
-    /// writes one by one. They are in no series. A write that is late by a hair is counted when its thread writes again.
+    /// Writes through a handle whose series had been removed: increments of integer counters by their amount,
+    /// observations of histograms one by one, and all other writes one by one too. They are in no series. A write that is late by a hair is counted when its thread writes again.
     pub late_writes: u64,
     /// Values that an instrument does not take: a negative or NaN increment of a float counter, a NaN for a gauge's `add`,
-    /// a histogram's observation that is not finite. See the instruments for what happens instead.
+    /// a histogram's observation that is not finite, a negative or NaN reading of an observable counter. See the
+    /// instruments for what happens instead.
     pub invalid_values: u64,
     /// Look-ups that found their family, or their registry, full, and were given the overflow series. What is recorded
     /// there is kept, without its labels.

@@ -11,7 +11,7 @@ use crate::{
     name::LabelName,
     registry::{Declaration, Registry},
     snapshot::{FamilySnapshot, Rows, Values},
-    sync::{Mutex, Ordering},
+    sync::{AtomicBool, Mutex, Ordering},
 };
 use std::{
     cell::Cell,
@@ -109,8 +109,9 @@ thread_local! {
     static COLLECTING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a closure for a collection: `None` if it panicked, which is counted, or if this is a collection within a closure.
-fn run<R>(ledger: &Ledger, closure: impl FnOnce() -> R) -> Option<R> {
+/// Runs a closure for a collection: `None` if it panicked, which is counted, and reported when it is news, or if this is a
+/// collection within a closure.
+fn run<R>(ledger: &Ledger, panicking: &AtomicBool, what: &str, closure: impl FnOnce() -> R) -> Option<R> {
     if COLLECTING.replace(true) {
         return None;
     }
@@ -119,6 +120,12 @@ fn run<R>(ledger: &Ledger, closure: impl FnOnce() -> R) -> Option<R> {
     COLLECTING.set(false);
     if result.is_err() {
         ledger.panics.fetch_add(1, Ordering::Relaxed);
+    }
+    if panicking.swap(result.is_err(), Ordering::Relaxed) != result.is_err() {
+        match result {
+            Ok(_) => log::info!("the closure of {what} no longer panics"),
+            Err(_) => log::error!("the closure of {what} panicked, and its values are missing from the collection"),
+        }
     }
     result.ok()
 }
@@ -180,8 +187,11 @@ impl<'a> ObservableBuilder<'a> {
             bounds: None,
         };
         let read = Box::new(move || read().into());
-        self.registry
-            .observable(declaration, |descriptor| Observable { descriptor, read })
+        self.registry.observable(declaration, |descriptor| Observable {
+            descriptor,
+            read,
+            panicking: AtomicBool::new(false),
+        })
     }
 }
 
@@ -190,6 +200,7 @@ pub(crate) struct Observable {
     /// Of the nature that was declared: a counter or a gauge.
     descriptor: Descriptor,
     read: Box<dyn Fn() -> Number + Send + Sync>,
+    panicking: AtomicBool,
 }
 
 impl Observable {
@@ -198,7 +209,7 @@ impl Observable {
     }
 
     pub(crate) fn collect(&self, ledger: &Ledger) -> Option<FamilySnapshot> {
-        let number = run(ledger, &self.read)?;
+        let number = run(ledger, &self.panicking, self.descriptor.name.given(), &self.read)?;
         if self.descriptor.kind == Kind::Counter && !number.counts() {
             ledger.invalid_values.fetch_add(1, Ordering::Relaxed);
             return None;
@@ -231,6 +242,7 @@ pub(crate) struct Collector {
     collect: Box<dyn Fn(&mut Families) + Send + Sync>,
     /// Names of families that were refused, each reported once.
     reported: Mutex<HashSet<String>>,
+    panicking: AtomicBool,
 }
 
 impl Collector {
@@ -238,12 +250,17 @@ impl Collector {
         Collector {
             collect: Box::new(collect),
             reported: Mutex::default(),
+            panicking: AtomicBool::new(false),
         }
     }
 
     pub(crate) fn collect(&self, registry: &Registry) -> Vec<FamilySnapshot> {
         let mut families = Families { families: Vec::new() };
-        if run(registry.ledger(), || (self.collect)(&mut families)).is_none() {
+        if run(registry.ledger(), &self.panicking, "a collector", || {
+            (self.collect)(&mut families)
+        })
+        .is_none()
+        {
             return Vec::new();
         }
         let mut claims = HashSet::new();

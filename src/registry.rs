@@ -484,7 +484,7 @@ impl RegistryBuilder {
         self
     }
 
-    /// A label that every series has; by default there is none. What tells processes apart (`instance`, `job`) belongs to the
+    /// A label that every series has, but for overflow series; by default there is none. What tells processes apart (`instance`, `job`) belongs to the
     /// server that scrapes them.
     pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.push((name.into(), value.into()));

@@ -148,7 +148,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The status: 200.
+    /// The status: always 200, because a registry that has something to hide or nothing to show is well all the same.
     pub fn status(&self) -> u16 {
         200
     }

@@ -47,8 +47,10 @@ pub struct FamilyCore {
     limit: usize,
     expire_after: Option<Duration>,
     registered: Duration,
-    /// Whether a look-up that misses has nothing to get from the lock: the family is full, or unregistered.
+    /// Whether a look-up that misses has nothing to get from the lock: the family is full.
     closed: AtomicBool,
+    /// Whether the family is unregistered, for good; written under the lock.
+    unregistered: AtomicBool,
     /// The series that is in no index: the only one of a family without labels, else the overflow series.
     unindexed: OnceLock<Found>,
     members: Mutex<Members>,
@@ -59,7 +61,6 @@ pub struct FamilyCore {
 struct Members {
     /// When each series was last seen to have moved, if series expire.
     activity: HashMap<Entry, Activity>,
-    unregistered: bool,
 }
 
 /// What a series had done when it was last seen to have done anything, and when that was.
@@ -95,6 +96,7 @@ impl FamilyCore {
             limit,
             expire_after,
             closed: AtomicBool::new(false),
+            unregistered: AtomicBool::new(false),
             unindexed: OnceLock::new(),
             members: Mutex::default(),
             descriptor: Arc::new(descriptor),
@@ -163,7 +165,7 @@ impl FamilyCore {
             }
             // It was removed a moment ago, and the next look-up makes it anew. Only in a family that is unregistered it stays
             // so, and is pinned all the same, for the sake of the unpinning to come.
-            if self.closed.load(Ordering::Acquire) && self.members.lock().unregistered {
+            if self.unregistered.load(Ordering::Acquire) {
                 self.table.pin_again(found.entry);
                 return found;
             }
@@ -184,7 +186,7 @@ impl FamilyCore {
         // Under a flood of new label sets every look-up comes here: it must not have to wait for the lock.
         let full = self.closed.load(Ordering::Acquire)
             || self.shared.series.load(Ordering::Relaxed) >= self.shared.series_limit;
-        if full && self.table.surely_absent(query) {
+        if full && !self.unregistered.load(Ordering::Acquire) && self.table.surely_absent(query) {
             return self.past_limit();
         }
         let mut members = self.members.lock();
@@ -200,7 +202,12 @@ impl FamilyCore {
             }
             return found;
         }
-        if members.unregistered || self.table.len() >= self.limit {
+        if self.unregistered.load(Ordering::Relaxed) {
+            // Its writes are late, each of them; no limit is in the way.
+            drop(members);
+            return self.unindexed();
+        }
+        if self.table.len() >= self.limit {
             self.closed.store(true, Ordering::Release);
         } else if let Some(found) = self.make(query) {
             return found;
@@ -294,7 +301,7 @@ impl FamilyCore {
         members.activity.remove(&found.entry);
         if self.unindexed.get() != Some(&found) {
             self.shared.series.fetch_sub(1, Ordering::Relaxed);
-            self.closed.store(members.unregistered, Ordering::Release);
+            self.closed.store(false, Ordering::Release);
         }
         true
     }
@@ -303,8 +310,7 @@ impl FamilyCore {
     pub(crate) fn unregister(&self) {
         let unindexed = self.unindexed();
         let mut members = self.members.lock();
-        members.unregistered = true;
-        self.closed.store(true, Ordering::Release);
+        self.unregistered.store(true, Ordering::Release);
         let series: Vec<Found> = Table::read(&self.table).series().flatten().collect();
         for found in series.into_iter().chain([unindexed]) {
             self.end(&mut members, found);

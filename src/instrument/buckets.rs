@@ -44,9 +44,14 @@ impl Buckets {
         if bounds.last() == Some(&f64::INFINITY) {
             bounds.pop();
         }
-        if bounds.is_empty() || bounds.len() > Self::MOST {
+        if bounds.is_empty() {
+            return Err(BucketsError::new(
+                "bucket boundaries: there must be at least one that is finite, and there is none; name one".to_owned(),
+            ));
+        }
+        if bounds.len() > Self::MOST {
             return Err(BucketsError::new(format!(
-                "bucket boundaries: there must be between 1 and {}, and there are {}; leave some out",
+                "bucket boundaries: there must be at most {}, and there are {}; leave some out",
                 Self::MOST,
                 bounds.len()
             )));
@@ -326,8 +331,8 @@ mod tests {
     #[test]
     fn boundaries_are_finite_and_strictly_increasing() {
         let message = |bounds: &[f64]| Buckets::explicit(bounds.to_vec()).unwrap_err().to_string();
-        assert!(message(&[]).contains("between 1 and"));
-        assert!(message(&[f64::INFINITY]).contains("between 1 and"));
+        assert!(message(&[]).contains("at least one"));
+        assert!(message(&[f64::INFINITY]).contains("at least one"));
         assert!(message(&[1.0, 1.0]).contains("1 and 1: must be strictly increasing"));
         assert!(message(&[f64::NAN]).contains("NaN: must be finite"));
         assert!(message(&[f64::NEG_INFINITY, 1.0]).contains("must be finite"));

@@ -73,8 +73,9 @@ impl Samples {
     }
 }
 
+/// Equal, or no number on both sides. The Python client reads `-0` as an integer, which has no sign of zero.
 fn same(left: f64, right: f64) -> bool {
-    left.to_bits() == right.to_bits() || (left.is_nan() && right.is_nan())
+    left == right || (left.is_nan() && right.is_nan())
 }
 
 fn spelled(name: &str, value: &str) -> String {

@@ -30,8 +30,25 @@
 
 mod sync;
 
+#[cfg(not(loom))]
 mod family;
+#[cfg(not(loom))]
 mod instrument;
+
+// Under loom, only what has models is compiled: its atomics and locks cannot be made in a constant.
+#[cfg(loom)]
+mod instrument {
+    #[allow(unsafe_code)]
+    pub(crate) mod bank;
+    pub(crate) mod space;
+}
+#[cfg(loom)]
+mod family {
+    pub(crate) mod query;
+    pub(crate) mod segment;
+    #[allow(unsafe_code)]
+    pub(crate) mod table;
+}
 
 #[cfg(not(loom))]
 mod clock;

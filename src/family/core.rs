@@ -61,6 +61,8 @@ pub struct FamilyCore {
 struct Members {
     /// When each series was last seen to have moved, if series expire.
     activity: HashMap<Entry, Activity>,
+    /// How many collections have begun, if series expire.
+    turn: u64,
 }
 
 /// What a series had done when it was last seen to have done anything, and when that was.
@@ -68,8 +70,8 @@ struct Activity {
     life: u64,
     writes: u64,
     since: Duration,
-    /// Hidden at the last collection, to be removed at this one if nothing has come in through a look-up made before.
-    hidden: bool,
+    /// Hidden, when so many collections had begun; removed at a later one if nothing has come in through a look-up made before.
+    hidden: Option<u64>,
 }
 
 impl FamilyCore {
@@ -189,15 +191,17 @@ impl FamilyCore {
         if full && !self.unregistered.load(Ordering::Acquire) && self.table.surely_absent(query) {
             return self.past_limit();
         }
+        // The clock may be the application's, which may record: it is asked before the lock is taken.
+        let now = self.shared.clock.monotonic();
         let mut members = self.members.lock();
         if let Some(found) = self.table.find_listed(query) {
             if let Some(activity) = members
                 .activity
                 .get_mut(&found.entry)
-                .filter(|activity| activity.hidden)
+                .filter(|activity| activity.hidden.is_some())
             {
-                activity.hidden = false;
-                activity.since = self.shared.clock.monotonic();
+                activity.hidden = None;
+                activity.since = now;
                 self.table.show(found);
             }
             return found;
@@ -209,7 +213,7 @@ impl FamilyCore {
         }
         if self.table.len() >= self.limit {
             self.closed.store(true, Ordering::Release);
-        } else if let Some(found) = self.make(query) {
+        } else if let Some(found) = self.make(query, self.age(now)) {
             return found;
         }
         drop(members);
@@ -217,18 +221,18 @@ impl FamilyCore {
     }
 
     /// Makes a series under the family's lock, if there is room for it.
-    fn make(&self, query: Query<'_>) -> Option<Found> {
+    fn make(&self, query: Query<'_>, age: u64) -> Option<Found> {
         let more = |series| (series < self.shared.series_limit).then_some(series + 1);
         self.shared
             .series
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
             .ok()?;
         let made = match self.shape {
-            None => self.table.insert(query, true, 0, self.age()).ok(),
+            None => self.table.insert(query, true, 0, age).ok(),
             Some(shape) => SPACE.allocate(shape).and_then(|id| {
-                let made = self.table.insert(query, true, id.bits(), self.age());
+                let made = self.table.insert(query, true, id.bits(), age);
                 if made.is_err() {
-                    SPACE.release(id, &self.shared.ledger.late_writes);
+                    SPACE.give_back(id);
                 }
                 made.ok()
             }),
@@ -246,26 +250,24 @@ impl FamilyCore {
     }
 
     fn unindexed(&self) -> Found {
+        if let Some(found) = self.unindexed.get() {
+            return *found;
+        }
+        let age = self.age(self.shared.clock.monotonic());
         *self.unindexed.get_or_init(|| {
             let words = vec![0; length_words(self.descriptor.labels.len())];
             // Without a cell left in the process, what is written is at least counted as lost.
             let life = self
                 .shape
                 .map_or(0, |shape| SPACE.allocate(shape).unwrap_or(CellId::UNSET).bits());
-            let made = self
-                .table
-                .insert(Query { words: &words, hash: 0 }, false, life, self.age());
+            let made = self.table.insert(Query { words: &words, hash: 0 }, false, life, age);
             made.expect("only indexed series are refused")
         })
     }
 
-    /// Milliseconds since the family was registered.
-    fn age(&self) -> u64 {
-        self.shared
-            .clock
-            .monotonic()
-            .saturating_sub(self.registered)
-            .as_millis() as u64
+    /// Milliseconds from the family's registration to `now`.
+    fn age(&self, now: Duration) -> u64 {
+        now.saturating_sub(self.registered).as_millis() as u64
     }
 
     /// Removes the series of these label values.
@@ -274,14 +276,14 @@ impl FamilyCore {
             let mut members = self.members.lock();
             self.table
                 .find_listed(query)
-                .is_some_and(|found| self.end(&mut members, found))
+                .is_some_and(|found| self.end(&mut members, found).is_some())
         });
         removed == Some(true)
     }
 
     /// Removes the labelled series for which `keep` says false. `keep` may do with the family what it likes.
     pub(crate) fn retain(&self, keep: &mut dyn FnMut(SeriesSnapshot<'_>) -> bool) {
-        let Read { snapshot, places, .. } = self.read(true);
+        let Read { snapshot, places, .. } = self.read(true, false);
         for series in snapshot.series().filter(|series| !series.is_overflow()) {
             if !keep(series) {
                 let found = places[series.place()].expect("a snapshot's series has a place");
@@ -290,20 +292,23 @@ impl FamilyCore {
         }
     }
 
-    /// Ends a life under the family's lock. True for the one caller that did.
-    fn end(&self, members: &mut Members, found: Found) -> bool {
+    /// Ends a life under the family's lock. What its counting cells came to, for the one caller that did.
+    fn end(&self, members: &mut Members, found: Found) -> Option<u64> {
+        // Look-ups rely on the series that is in no index, and do not make it twice.
+        if self.unindexed.get() == Some(&found) && !self.unregistered.load(Ordering::Relaxed) {
+            return None;
+        }
         if !self.table.remove(found) {
-            return false;
+            return None;
         }
-        if self.shape.is_some() {
-            SPACE.release(CellId::from_bits(found.life), &self.shared.ledger.late_writes);
-        }
+        let release = |_| SPACE.release(CellId::from_bits(found.life), &self.shared.ledger.late_writes);
+        let total = self.shape.map_or(0, release);
         members.activity.remove(&found.entry);
         if self.unindexed.get() != Some(&found) {
             self.shared.series.fetch_sub(1, Ordering::Relaxed);
             self.closed.store(false, Ordering::Release);
         }
-        true
+        Some(total)
     }
 
     /// Ends all series, for good: what is written from now on is counted as late.
@@ -319,18 +324,25 @@ impl FamilyCore {
 
     /// The family's values at this moment; ends series that have been idle for long enough.
     pub(crate) fn collect(&self) -> FamilySnapshot {
-        let read = self.read(self.expire_after.is_some());
-        if let Some(idle) = self.expire_after {
-            self.expire(idle, &read);
-        }
+        let Some(idle) = self.expire_after else {
+            return self.read(false, false).snapshot;
+        };
+        let turn = {
+            let mut members = self.members.lock();
+            members.turn += 1;
+            members.turn
+        };
+        let read = self.read(true, true);
+        self.expire(idle, turn, &read);
         read.snapshot
     }
 
-    /// Reads all series. Series by series where each is, and how much it has been written to, is kept if `keep` says so.
+    /// Reads all series. Where each is, is kept if `keep` says so; how much each has been written to, if `watch` does: for
+    /// [`expire`](Self::expire) alone, because asking takes the marks of entries.
     ///
     /// It goes by batches, so that what is read of an entry is read while it is near: of very many series, only the first look
     /// at each has to wait for memory.
-    fn read(&self, keep: bool) -> Read {
+    fn read(&self, keep: bool, watch: bool) -> Read {
         let mut reading = Table::read(&self.table);
         let len = reading.places();
         let mut columns = Columns::new(self.shape, len);
@@ -346,15 +358,19 @@ impl FamilyCore {
                     .extend(batch.iter().map(|found| self.entry_value(*found))),
                 Some(shape) => columns.sum(shape, start, &batch),
             }
-            if keep {
+            if watch {
                 let active =
                     |found: &Option<Found>| found.is_some_and(|found| self.table.take_active(found.entry)) as u64;
                 match self.shape {
                     None => writes.extend(batch.iter().map(active)),
-                    Some(shape) => {
-                        writes.extend(columns.counts[start * shape.counts..].chunks(shape.counts).map(total))
-                    }
+                    Some(shape) => writes.extend(
+                        columns.counts[start * shape.counts..][..batch.len() * shape.counts]
+                            .chunks(shape.counts)
+                            .map(total),
+                    ),
                 }
+            }
+            if keep {
                 places.extend_from_slice(&batch);
             }
             // A series that was removed meanwhile may have been added up in part. Its entry says so: it was marked before its
@@ -386,11 +402,12 @@ impl FamilyCore {
     }
 
     /// Ends the series that nobody keeps and that have not moved for `idle`. A series is hidden at one collection and
-    /// ended at the next, if it has not moved in between either: whoever looked it up before it was hidden and wrote
-    /// afterwards has by then been seen.
-    fn expire(&self, idle: Duration, read: &Read) {
+    /// ended at one that began afterwards, if it has not moved in between either: whoever looked it up before it was hidden and
+    /// wrote afterwards has by then been seen. What is written even after that is counted as late.
+    fn expire(&self, idle: Duration, turn: u64, read: &Read) {
         let now = self.shared.clock.monotonic();
         let mut members = self.members.lock();
+        let begun = members.turn;
         for series in read.snapshot.series().filter(|series| !series.is_overflow()) {
             let place = series.place();
             let found = read.places[place].expect("a snapshot's series has a place");
@@ -400,22 +417,38 @@ impl FamilyCore {
                 life: found.life,
                 writes: read.writes[place],
                 since: now,
-                hidden: false,
+                hidden: None,
             };
             match members.activity.get_mut(&found.entry) {
                 Some(activity) if !marked && activity.life == fresh.life && activity.writes == fresh.writes => {
-                    if activity.hidden {
-                        self.end(&mut members, found);
-                    } else if now.saturating_sub(activity.since) >= idle {
-                        activity.hidden = self.table.hide(found);
+                    if let Some(hidden) = activity.hidden {
+                        if turn > hidden
+                            && let Some(total) = self.end(&mut members, found)
+                            && self.shape.is_some()
+                        {
+                            self.late(total.wrapping_sub(read.writes[place]));
+                        }
+                    } else if now.saturating_sub(activity.since) >= idle && self.unindexed.get() != Some(&found) {
+                        activity.hidden = self.table.hide(found).then_some(begun);
                     }
                 }
                 before => {
-                    if before.is_some_and(|activity| activity.life == fresh.life && activity.hidden) {
+                    if before.is_some_and(|activity| activity.life == fresh.life && activity.hidden.is_some()) {
                         self.table.show(found);
                     }
                     members.activity.insert(found.entry, fresh);
                 }
+            }
+        }
+    }
+}
+
+impl Drop for FamilyCore {
+    fn drop(&mut self) {
+        // Nobody can write any more; the cells go to other families.
+        if self.shape.is_some() {
+            for found in Table::read(&self.table).series().flatten() {
+                SPACE.release(CellId::from_bits(found.life), &self.shared.ledger.late_writes);
             }
         }
     }

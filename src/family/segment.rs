@@ -9,10 +9,10 @@
 
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-const GROUPS: usize = 32;
+const GROUPS: usize = if cfg!(loom) { 2 } else { 32 };
 
 /// Places in a group: what a cache line holds beside the control word.
-const PLACES: usize = 7;
+const PLACES: usize = if cfg!(loom) { 2 } else { 7 };
 
 /// Beyond so many used places a segment is split: a group seldom overflows into the next below that.
 pub(crate) const CROWDED: usize = GROUPS * PLACES * 9 / 10;
@@ -22,13 +22,13 @@ const REMOVED: u8 = 1;
 /// Marks a byte that holds bits of a hash.
 const TAKEN: u8 = 0x80;
 
-/// Seven empty places; the eighth byte has no place and never matches.
-const FRESH: u64 = (REMOVED as u64) << 56;
+const EVERY_BYTE: u64 = 0x0101_0101_0101_0101;
+
+/// Empty places; the eighth byte has no place and never matches.
+const FRESH: u64 = (EVERY_BYTE * REMOVED as u64) << (8 * PLACES);
 
 /// The high bits of the bytes that have places.
-const PLACE_BITS: u64 = 0x0080_8080_8080_8080;
-
-const EVERY_BYTE: u64 = 0x0101_0101_0101_0101;
+const PLACE_BITS: u64 = (EVERY_BYTE * TAKEN as u64) >> (8 * (8 - PLACES));
 
 /// Words of an entry as the segment knows it: an address.
 pub(crate) type Address = *mut AtomicU64;

@@ -35,13 +35,13 @@ use super::{
     query::{Query, Seed, has_escaped, hash_words, length_words, text_words},
     segment::{CROWDED, Segment},
 };
-use crate::sync::{AtomicPtr, AtomicU64, Mutex, Ordering, fence};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Mutex, Ordering, fence};
 use std::{
     collections::{HashMap, VecDeque},
     marker::PhantomData,
     ops::Range,
     ptr::NonNull,
-    sync::{Arc, Weak},
+    sync::Arc,
 };
 
 /// The part of a life word that names the life: a generation and an index, as in a `CellId`.
@@ -110,7 +110,8 @@ struct Store {
     holes: Vec<u32>,
     overflow: Option<Entry>,
     len: usize,
-    readings: VecDeque<(u64, Weak<()>)>,
+    /// By number, and whether each is over.
+    readings: VecDeque<(u64, Arc<AtomicBool>)>,
     reading: u64,
     /// Names the lives of series that have no cells.
     lives: u32,
@@ -185,6 +186,12 @@ impl Table {
     /// The series of these label values. `None` proves nothing.
     #[inline(always)]
     pub(crate) fn find(&self, query: Query<'_>) -> Option<Found> {
+        self.find_past(HIDDEN, query)
+    }
+
+    /// The series of these label values, passing by entries with one of these bits.
+    #[inline(always)]
+    fn find_past(&self, bits: u64, query: Query<'_>) -> Option<Found> {
         let segment = self.segment(query.hash)?;
         segment.find(query.hash, |address| {
             // SAFETY: addresses in segments are those of entries of this table.
@@ -193,13 +200,18 @@ impl Table {
             let text = self.text_at();
             // Of an entry with fewer words the lengths differ, and they are compared first.
             let same = |(at, own): (usize, &u64)| *own == self.word(entry, text + at).load(Ordering::Relaxed);
-            if !query.words.iter().enumerate().all(same) {
+            let proves = || {
+                fence(Ordering::Acquire);
+                let again = self.word(entry, LIFE).load(Ordering::Relaxed);
+                (life ^ again) & IDENTITY == 0 && (life | again) & bits == 0 && (bits == HIDDEN || life & IDENTITY != 0)
+            };
+            let lengths = length_words(self.labels);
+            // Lengths in several words may be those of two lives, and add up to more than the entry has.
+            if lengths > 1 && !(query.words[..lengths].iter().enumerate().all(same) && proves()) {
                 return None;
             }
-            fence(Ordering::Acquire);
-            let again = self.word(entry, LIFE).load(Ordering::Relaxed);
-            let same = (life ^ again) & IDENTITY == 0 && (life | again) & HIDDEN == 0;
-            same.then_some(Found {
+            let found = query.words.iter().enumerate().all(same) && proves();
+            found.then_some(Found {
                 entry,
                 life: life & IDENTITY,
             })
@@ -222,10 +234,11 @@ impl Table {
         })
     }
 
-    /// Whether these label values have no series, for certain: [`find`](Table::find) says so, and nothing moved meanwhile.
+    /// Whether these label values have no series, not even a hidden one, for certain: it is not found, and nothing moved
+    /// meanwhile.
     pub(crate) fn surely_absent(&self, query: Query<'_>) -> bool {
         let before = self.epoch.load(Ordering::Acquire);
-        if before % 2 == 1 || self.find(query).is_some() {
+        if before % 2 == 1 || self.find_past(0, query).is_some() {
             return false;
         }
         fence(Ordering::Acquire);
@@ -239,7 +252,7 @@ impl Table {
     pub(crate) fn insert(&self, query: Query<'_>, index: bool, life: u64, birth: u64) -> Result<Found, NoRoom> {
         let mut store = self.store.lock();
         store.reclaim(self);
-        if store.limbo.len() > Self::LIMBO || store.len >> POSITION_BITS != 0 {
+        if index && (store.limbo.len() > Self::LIMBO || store.len >> POSITION_BITS != 0) {
             return Err(NoRoom);
         }
         if index {
@@ -401,17 +414,17 @@ impl Table {
     pub(crate) fn read(self: &Arc<Table>) -> Reading {
         let mut store = self.store.lock();
         store.reading += 1;
-        let held = Arc::new(());
+        let over = Arc::new(AtomicBool::new(false));
         let number = store.reading;
         if store.readings.len() >= 64 {
-            store.readings.retain(|(_, held)| held.strong_count() > 0);
+            store.readings.retain(|(_, over)| !over.load(Ordering::Acquire));
         }
-        store.readings.push_back((number, Arc::downgrade(&held)));
+        store.readings.push_back((number, over.clone()));
         Reading {
             table: self.clone(),
             pages: store.pages.clone(),
             overflow: store.overflow,
-            _held: held,
+            _held: Arc::new(Held { over }),
         }
     }
 
@@ -453,13 +466,14 @@ impl Table {
             }
             let addresses = segment.addresses();
             let live = addresses.len();
-            let next = (live >= CROWDED / 2).then(|| store.segment(segment.depth() + 1));
-            if next.is_some() && segment.depth() == DEEPEST {
+            let split = live >= CROWDED / 2;
+            if split && segment.depth() == DEEPEST {
                 return Err(NoRoom);
             }
             self.epoch.fetch_add(1, Ordering::Relaxed);
             fence(Ordering::Release);
-            if let Some(next) = next {
+            if split {
+                let next = store.segment(segment.depth() + 1);
                 self.split(store, hash, segment, next);
             }
             // Whether split or only rid of what removals left: what belongs here comes back.
@@ -595,11 +609,11 @@ impl Store {
     /// Frees some of the entries in limbo that nobody holds any more: more than one insert and one removal add, so that
     /// limbo shrinks while either goes on.
     fn reclaim(&mut self, table: &Table) {
-        while self.readings.front().is_some_and(|(_, held)| held.strong_count() == 0) {
+        // Acquire, here and in `read`: a reader's last use of an entry comes before the release in `Held::drop`.
+        let over = |(_, over): &(u64, Arc<AtomicBool>)| over.load(Ordering::Acquire);
+        while self.readings.front().is_some_and(over) {
             self.readings.pop_front();
         }
-        // A reader's last use of the entry comes before the drop of its `Arc`, and this fence after that.
-        fence(Ordering::Acquire);
         let oldest = self.readings.front().map_or(u64::MAX, |(number, _)| *number);
         for _ in 0..4.min(self.limbo.len()) {
             let Some((newest, entry)) = self.limbo.pop_front() else {
@@ -622,7 +636,18 @@ pub(crate) struct Reading {
     table: Arc<Table>,
     pages: Vec<Arc<Page>>,
     overflow: Option<Entry>,
-    _held: Arc<()>,
+    _held: Arc<Held>,
+}
+
+/// Says when a reading and all its clones are over.
+struct Held {
+    over: Arc<AtomicBool>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+    }
 }
 
 impl Reading {
@@ -662,6 +687,7 @@ impl Reading {
     }
 
     /// The series in a place with its label values.
+    #[cfg(not(loom))]
     pub(crate) fn row(&self, place: usize) -> Option<Row<'_>> {
         let listed = self.pages.get(place / PAGE).and_then(|page| page.get(place % PAGE));
         let entry = match listed {
@@ -708,7 +734,9 @@ impl Reading {
     fn row_of(&self, entry: Entry, labels: usize, text_at: usize) -> Row<'_> {
         // Nobody writes these words while this reading is held: it began when the entry was listed, and a listed entry is
         // not rewritten until it is removed, has waited for this reading, and serves again (`reclaim`).
-        let words = NonNull::from(self.table.word(entry, text_at)).cast();
+        // SAFETY: an entry has its header; and the address is made from the entry's, which may reach all of its words, not from a
+        // reference to one of them.
+        let words = unsafe { entry.0.add(text_at) }.cast();
         let birth = self.table.word(entry, BIRTH).load(Ordering::Relaxed);
         Row {
             words,
@@ -819,5 +847,240 @@ impl<'a> Row<'a> {
             // SAFETY: the words were made of strings, and a row's words do not change.
             unsafe { std::str::from_utf8_unchecked(bytes) }
         })
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use crate::{
+        family::query::query,
+        sync::model::{explore, meet, thread},
+    };
+
+    fn look<R>(table: &Table, value: &str, look_up: impl FnOnce(Query<'_>) -> R) -> R {
+        query([value], table.seed(), look_up).expect("short")
+    }
+
+    fn find(table: &Table, value: &str) -> Option<Found> {
+        meet();
+        look(table, value, |query| table.find(query))
+    }
+
+    fn surely_absent(table: &Table, value: &str) -> bool {
+        meet();
+        look(table, value, |query| table.surely_absent(query))
+    }
+
+    fn insert(table: &Table, value: &str) -> Found {
+        meet();
+        look(table, value, |query| table.insert(query, true, 0, 0)).expect("there is room")
+    }
+
+    fn remove(table: &Table, found: Found) {
+        meet();
+        assert!(table.remove(found));
+    }
+
+    /// Values whose hashes are in a quarter of all, and whose series go to a group.
+    fn values(quarter: u64, group: u64) -> impl Iterator<Item = String> {
+        let seed = Seed::random();
+        let bits = move |value: &str| query([value], &seed, |query| (query.hash >> 62, query.hash % 2));
+        let numbers = (0..).map(|number: u32| number.to_string());
+        numbers.filter(move |value| bits(value) == Some((quarter, group)))
+    }
+
+    #[test]
+    fn a_look_up_finds_all_of_a_series_or_nothing() {
+        explore(3, || {
+            let table = Arc::new(Table::new(1, true));
+            let inserter = {
+                let table = table.clone();
+                thread::spawn(move || [insert(&table, "a"), insert(&table, "b")])
+            };
+            let found = ["b", "a"].map(|value| find(&table, value));
+            let values = found.map(|found| found.map(|found| table.value(found.entry).load(Ordering::Relaxed)));
+            assert!(values.iter().flatten().all(|value| *value == 0));
+            let [a, b] = inserter.join().unwrap();
+            assert!(found[0].is_none_or(|found| found == b) && found[1].is_none_or(|found| found == a));
+            assert_eq!(["a", "b"].map(|value| find(&table, value)), [Some(a), Some(b)]);
+        });
+    }
+
+    /// Splits a segment by inserting into the last of these quarters of all hashes, while the ones before are looked for.
+    fn split(quarters: &'static [u64]) {
+        explore(2, || {
+            let table = Arc::new(Table::new(1, false));
+            let mut by_quarter = [0, 1, 2, 3].map(|quarter| values(quarter, 0));
+            let mut all = quarters
+                .iter()
+                .map(|quarter| by_quarter[*quarter as usize].next().unwrap());
+            let there: Vec<_> = all.by_ref().take(quarters.len() - 1).collect();
+            let last = all.next().unwrap();
+            let series: Vec<_> = there.iter().map(|value| insert(&table, value)).collect();
+            let splitter = {
+                let (table, last) = (table.clone(), last.clone());
+                thread::spawn(move || insert(&table, &last))
+            };
+            for at in [there.len() - 1, there.len() - 2] {
+                assert!(!surely_absent(&table, &there[at]));
+                assert!(find(&table, &there[at]).is_none_or(|found| found == series[at]));
+            }
+            let made = splitter.join().unwrap();
+            let find = |value: &String| find(&table, value).expect("it is there");
+            assert_eq!((there.iter().map(find).collect(), find(&last)), (series, made));
+            assert!(surely_absent(&table, "absent"));
+        });
+    }
+
+    #[test]
+    fn a_series_is_never_surely_absent_while_the_first_segment_is_split() {
+        split(&[0, 2, 1, 3]);
+    }
+
+    #[test]
+    fn a_series_is_never_surely_absent_while_one_segment_of_several_is_split() {
+        // The lower half is split before, and the directory is long enough for the upper half.
+        split(&[0, 1, 2, 3, 0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_look_up_goes_past_a_group_that_was_full() {
+        explore(3, || {
+            let table = Arc::new(Table::new(1, false));
+            // The third finds no place in the group that all three belong in.
+            let [first, second, third]: [String; 3] = std::array::from_fn(|at| values(0, 0).nth(at).unwrap());
+            let series = [&first, &second, &third].map(|value| insert(&table, value));
+            let finder = {
+                let (table, third) = (table.clone(), third.clone());
+                thread::spawn(move || [(); 2].map(|()| find(&table, &third)))
+            };
+            remove(&table, series[0]);
+            remove(&table, series[1]);
+            assert_eq!(finder.join().unwrap(), [Some(series[2]); 2]);
+            assert_eq!(
+                [&first, &second, &third].map(|value| find(&table, value)),
+                [None, None, Some(series[2])]
+            );
+        });
+    }
+
+    #[test]
+    fn an_entry_that_serves_again_is_never_taken_for_what_it_was() {
+        // Alike to a segment, so that a look-up of the second comes to the first's entry before the second is announced.
+        let bits = |value: &str| query([value], &Seed::random(), |query| query.hash % (1 << 12));
+        let b = (0..)
+            .map(|number: u32| number.to_string())
+            .find(|value| bits(value) == bits("a"))
+            .unwrap();
+        explore(3, move || {
+            let table = Arc::new(Table::new(1, false));
+            let first = insert(&table, "a");
+            let finder = {
+                let (table, b) = (table.clone(), b.clone());
+                thread::spawn(move || [&b, "a"].map(|value| find(&table, value)))
+            };
+            remove(&table, first);
+            let second = insert(&table, &b);
+            assert_eq!(first.entry, second.entry);
+            let [found_b, found_a] = finder.join().unwrap();
+            assert!(found_a.is_none_or(|found| found == first), "{found_a:?}");
+            assert!(found_b.is_none_or(|found| found == second), "{found_b:?}");
+            assert!(!table.pin(first) && !table.lives(first) && !table.is_current(first));
+        });
+    }
+
+    #[test]
+    fn what_is_written_through_a_pin_is_never_in_another_life() {
+        explore(3, || {
+            let table = Arc::new(Table::new(1, true));
+            let first = insert(&table, "a");
+            let writer = {
+                let table = table.clone();
+                thread::spawn(move || {
+                    meet();
+                    if table.pin(first) {
+                        meet();
+                        let value = table.value(first.entry);
+                        value.store(7, Ordering::Relaxed);
+                        assert_eq!(value.load(Ordering::Relaxed), 7);
+                        meet();
+                        table.unpin(first.entry);
+                    }
+                })
+            };
+            remove(&table, first);
+            let others = [insert(&table, "b"), insert(&table, "c")];
+            let read = || others.map(|other| table.value(other.entry).load(Ordering::Relaxed));
+            assert_eq!(read(), [0; 2]);
+            writer.join().unwrap();
+            assert_eq!(read(), [0; 2]);
+        });
+    }
+
+    #[test]
+    fn a_series_is_hidden_or_pinned_and_shows_what_was_written_before() {
+        explore(3, || {
+            let table = Arc::new(Table::new(1, false));
+            let series = insert(&table, "a");
+            // Stands for the series' cells.
+            let cell = Arc::new(AtomicU64::new(0));
+            let user = {
+                let (table, cell) = (table.clone(), cell.clone());
+                thread::spawn(move || {
+                    assert!(!surely_absent(&table, "a"));
+                    let pinned = find(&table, "a").is_some_and(|found| table.pin(found));
+                    if pinned {
+                        cell.store(1, Ordering::Relaxed);
+                        meet();
+                        assert!(table.lives(series));
+                        table.unpin(series.entry);
+                    }
+                    pinned
+                })
+            };
+            meet();
+            let hidden = table.hide(series);
+            let seen = cell.load(Ordering::Relaxed);
+            let pinned = user.join().unwrap();
+            // If both, one after the other.
+            assert!(hidden || pinned);
+            assert!(!(hidden && pinned) || seen == 1);
+            assert_eq!((table.lives(series), table.is_current(series)), (!hidden, true));
+            assert_eq!(find(&table, "a"), (!hidden).then_some(series));
+            assert_eq!(look(&table, "a", |query| table.find_listed(query)), Some(series));
+            table.show(series);
+            assert_eq!(find(&table, "a"), Some(series));
+        });
+    }
+
+    #[test]
+    fn words_do_not_change_under_a_reading() {
+        explore(3, || {
+            let table = Arc::new(Table::new(1, false));
+            let first = insert(&table, "a");
+            let reader = {
+                let table = table.clone();
+                thread::spawn(move || {
+                    meet();
+                    let reading = table.read();
+                    meet();
+                    let entry = reading.pages[0][0];
+                    // As plain memory, which is how a row has them: loom objects if anybody writes meanwhile.
+                    // SAFETY: none is needed, loom checks.
+                    let word = entry.map(|entry| unsafe { table.word(entry, table.text_at() + 1).unsync_load() });
+                    meet();
+                    drop(reading);
+                    word
+                })
+            };
+            remove(&table, first);
+            let second = insert(&table, "b");
+            let third = insert(&table, "c");
+            let word = reader.join().unwrap();
+            let letters = [b'a', b'b', b'c'].map(|letter| (letter as u64).to_le());
+            assert!(word.is_none_or(|word| letters.contains(&word)));
+            assert!(second.entry != third.entry);
+        });
     }
 }

@@ -27,13 +27,13 @@ use crate::sync::{AtomicU64, Mutex, Ordering};
 use std::sync::Arc;
 
 /// How many banks of ended threads wait for a new thread before one is folded.
-pub(crate) const SPARE_BANKS: usize = 8;
+pub(crate) const SPARE_BANKS: usize = if cfg!(loom) { 1 } else { 8 };
 
 /// Chunks that a directory covers at least.
-const FEWEST_COVERED: usize = 16;
+const FEWEST_COVERED: usize = if cfg!(loom) { 1 } else { 16 };
 
 /// How many series are summed before the lock is released for a moment.
-const BATCH: usize = 512;
+const BATCH: usize = 256;
 
 /// The one space of the process.
 #[cfg(not(loom))]
@@ -147,9 +147,17 @@ impl Space {
         self.plan.lock().allocate(shape)
     }
 
-    /// Ends a life. What is written through `id` from now on is added to `lost`, sooner or later.
-    pub(crate) fn release(&self, id: CellId, lost: &Arc<AtomicU64>) {
-        self.plan.lock().release(id, lost);
+    /// Takes back an id that nobody has used.
+    pub(crate) fn give_back(&self, id: CellId) {
+        let mut plan = self.plan.lock();
+        let shape = plan.shape_of_living(id).expect("nobody has ended what nobody has used");
+        plan.pool_mut(shape).free.push(id.index() as u32);
+    }
+
+    /// Ends a life. What is written through `id` from now on is added to `lost`, sooner or later. Returns what its counting
+    /// cells came to in the end, all together.
+    pub(crate) fn release(&self, id: CellId, lost: &Arc<AtomicU64>) -> u64 {
+        self.plan.lock().release(id, lost)
     }
 
     /// A bank for a thread: that of an ended thread, or a new one.
@@ -159,7 +167,7 @@ impl Space {
             seat.front = Some(front);
             return seat.bank.clone();
         }
-        let bank = Arc::new(Bank::new(plan.covered()));
+        let bank = Arc::new(Bank::new());
         plan.seats.push(Seat {
             bank: bank.clone(),
             front: Some(front),
@@ -191,7 +199,7 @@ impl Space {
         let seat = plan.seat(bank);
         plan.seats[seat].settle();
         let shape = plan.shape_of_living(id).ok_or(Stale)?;
-        let chunk = bank.cover(id.index() / CHUNK_CELLS);
+        let chunk = bank.cover(id.index() / CHUNK_CELLS, plan.covered());
         let front = plan.seats[seat].front.expect("the caller is the owner");
         let front = front.front();
         front.show(bank);
@@ -232,14 +240,6 @@ impl Space {
             self.plan.lock().sum(shape, ids, counts, sums);
         }
     }
-
-    /// How many banks there are, and how many chunks they and the shared cells have in all.
-    #[cfg(all(test, not(loom)))]
-    fn size(&self) -> (usize, usize) {
-        let plan = self.plan.lock();
-        let chunks = plan.seats.iter().map(|seat| seat.bank.chunks().len()).sum();
-        (plan.seats.len(), chunks)
-    }
 }
 
 impl Plan {
@@ -257,13 +257,10 @@ impl Plan {
         self.chunks.len().next_power_of_two().max(FEWEST_COVERED)
     }
 
-    /// Makes every bank's directory cover so many chunks, before an id beyond is given away.
-    fn grow(&self, chunks: usize) {
-        for seat in &self.seats {
-            seat.bank.grow(chunks);
-            if let Some(front) = &seat.front {
-                front.front().renew(&seat.bank);
-            }
+    /// Makes every owner come here before it goes on, and there grow its directory.
+    fn call_all(&self) {
+        for front in self.seats.iter().filter_map(|seat| seat.front.as_ref()) {
+            front.front().call();
         }
     }
 
@@ -296,7 +293,8 @@ impl Plan {
                 let index = u32::try_from(chunk * CHUNK_CELLS).ok()?;
                 *open = Some((chunk, 1));
                 if chunk == self.covered() {
-                    self.grow(chunk * 2);
+                    // Before the id is given away: nobody may look it up in a directory that does not cover it.
+                    self.call_all();
                 }
                 self.chunks.push(ChunkPlan {
                     shape,
@@ -308,8 +306,15 @@ impl Plan {
         Some(CellId::new(index, self.generation(index as usize)))
     }
 
-    fn release(&mut self, id: CellId, lost: &Arc<AtomicU64>) {
-        let Some(shape) = self.shape_of_living(id) else { return };
+    fn release(&mut self, id: CellId, lost: &Arc<AtomicU64>) -> u64 {
+        let Some(shape) = self.shape_of_living(id) else {
+            return 0;
+        };
+        let shared = self
+            .shared
+            .block(id.index(), shape.cells())
+            .map_or(&[][..], |cells| &cells[shape.floats()..]);
+        let mut total = shared.iter().fold(0, |total: u64, cell| total.wrapping_add(*cell));
         for seat in &mut self.seats {
             let Some(chunk) = seat.bank.chunk(id.index() / CHUNK_CELLS) else {
                 continue;
@@ -321,6 +326,7 @@ impl Plan {
             };
             if id.owns(block.count(0).load(Ordering::Relaxed)) {
                 let (index, counted, lost) = (id.index() as u32, block.total(), lost.clone());
+                total = total.wrapping_add(counted);
                 seat.revoked.push(Revoked {
                     index,
                     shape,
@@ -337,11 +343,14 @@ impl Plan {
         let generation = self.generation_mut(id.index());
         *generation += 1;
         if *generation <= CellId::LAST_GENERATION {
-            let pool = self.pools.iter_mut().find(|pool| pool.shape == shape);
-            pool.expect("a block comes from its shape's pool")
-                .free
-                .push(id.index() as u32);
+            self.pool_mut(shape).free.push(id.index() as u32);
         }
+        total
+    }
+
+    fn pool_mut(&mut self, shape: Shape) -> &mut Pool {
+        let pool = self.pools.iter_mut().find(|pool| pool.shape == shape);
+        pool.expect("a block comes from its shape's pool")
     }
 
     fn write_shared(&mut self, id: CellId, write: Write) -> Result<(), Stale> {
@@ -355,7 +364,7 @@ impl Plan {
     }
 
     fn sum(&self, shape: Shape, ids: &[CellId], counts: &mut [u64], sums: &mut [f64]) {
-        let mut stripes = vec![0.0; ids.len() * shape.floats()];
+        let mut stripes = [0.0; BATCH * SUM_STRIPES];
         for (at, id) in ids.iter().enumerate() {
             let Some(cells) = self.shared.block(id.index(), shape.cells()) else {
                 continue;
@@ -384,7 +393,8 @@ impl Plan {
                 .take(shape.floats())
                 .enumerate()
             {
-                *total += f64::from_bits(block.float(stripe).load(Ordering::Relaxed));
+                // Before the counts, and with an acquire: they are no less than what is in the sum.
+                *total += f64::from_bits(block.float(stripe).load(Ordering::Acquire));
             }
             for (offset, count) in counts[at * shape.counts..].iter_mut().take(shape.counts).enumerate() {
                 *count = count.wrapping_add(block.count(offset).load(Ordering::Relaxed) & COUNT_MASK);
@@ -581,5 +591,61 @@ impl SharedCells {
         if let Some(Some(chunk)) = self.chunks.get_mut(index / CHUNK_CELLS) {
             chunk[index % CHUNK_CELLS..][..cells].fill(0);
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const COUNT: Shape = Shape { counts: 1, sum: false };
+
+    #[test]
+    fn a_block_that_is_used_up_is_nobodys() {
+        let space = Space::new();
+        let lost = Arc::default();
+        let mut lives = 0;
+        loop {
+            let id = space.allocate(COUNT).unwrap();
+            if id.index() != 0 {
+                break;
+            }
+            lives += 1;
+            space.release(id, &lost);
+        }
+        assert_eq!(lives, CellId::LAST_GENERATION);
+        let write = Write {
+            offset: 0,
+            amount: 1,
+            value: None,
+        };
+        assert_eq!(space.write(None, CellId::UNSET, write), Err(Stale));
+    }
+
+    #[test]
+    fn an_id_that_is_given_back_costs_no_life() {
+        let space = Space::new();
+        let id = space.allocate(COUNT).unwrap();
+        space.give_back(id);
+        assert_eq!(space.allocate(COUNT), Some(id));
+    }
+
+    #[test]
+    fn the_cells_of_a_registry_that_is_dropped_serve_again() {
+        // A shape that no other test has.
+        let shape = Shape { counts: 98, sum: true };
+        let used = || {
+            let registry = crate::Registry::new();
+            let buckets = crate::Buckets::explicit((0..97).map(f64::from)).unwrap();
+            registry
+                .histogram("size_bytes", "Size.")
+                .buckets(buckets)
+                .register()
+                .unwrap()
+                .observe(1.0);
+        };
+        used();
+        let id = SPACE.allocate(shape).unwrap();
+        assert_eq!(id.generation(), 2);
     }
 }

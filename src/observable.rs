@@ -19,6 +19,7 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::Duration,
 };
 
 /// A number that a closure gives.
@@ -122,12 +123,21 @@ fn run<R>(ledger: &Ledger, panicking: &AtomicBool, what: &str, closure: impl FnO
         ledger.panics.fetch_add(1, Ordering::Relaxed);
     }
     if panicking.swap(result.is_err(), Ordering::Relaxed) != result.is_err() {
-        match result {
+        match &result {
             Ok(_) => log::info!("the closure of {what} no longer panics"),
             Err(_) => log::error!("the closure of {what} panicked, and its values are missing from the collection"),
         }
     }
-    result.ok()
+    match result {
+        Ok(result) => Some(result),
+        Err(carried) => {
+            // What a panic carries may panic in turn when it is dropped; what that carries is not given another chance.
+            if let Err(carried) = catch_unwind(AssertUnwindSafe(|| drop(carried))) {
+                std::mem::forget(carried);
+            }
+            None
+        }
+    }
 }
 
 /// Declares an observable instrument; made by [`Registry::observable_counter`] and [`Registry::observable_gauge`].
@@ -240,21 +250,25 @@ fn no_labels() -> Rows {
 /// A closure that yields families.
 pub(crate) struct Collector {
     collect: Box<dyn Fn(&mut Families) + Send + Sync>,
+    /// Since the Unix epoch: its counters count since then.
+    registered: Duration,
     /// Names of families that were refused, each reported once.
     reported: Mutex<HashSet<String>>,
     panicking: AtomicBool,
 }
 
 impl Collector {
-    pub(crate) fn new(collect: impl Fn(&mut Families) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(collect: impl Fn(&mut Families) + Send + Sync + 'static, registered: Duration) -> Self {
         Collector {
             collect: Box::new(collect),
+            registered,
             reported: Mutex::default(),
             panicking: AtomicBool::new(false),
         }
     }
 
-    pub(crate) fn collect(&self, registry: &Registry) -> Vec<FamilySnapshot> {
+    /// The families it yields, of which none may claim a name in `claims`.
+    pub(crate) fn collect(&self, registry: &Registry, claims: &mut HashSet<String>) -> Vec<FamilySnapshot> {
         let mut families = Families { families: Vec::new() };
         if run(registry.ledger(), &self.panicking, "a collector", || {
             (self.collect)(&mut families)
@@ -263,10 +277,9 @@ impl Collector {
         {
             return Vec::new();
         }
-        let mut claims = HashSet::new();
         let mut given = Vec::new();
         for family in families.families {
-            match family.finish(registry, &mut claims) {
+            match family.finish(registry, self.registered, claims) {
                 Ok(family) => given.push(family),
                 Err(reason) => self.refuse(registry, reason),
             }
@@ -358,7 +371,12 @@ impl GivenFamily {
     }
 
     /// The family as a snapshot has it, or why it cannot be.
-    fn finish(self, registry: &Registry, claims: &mut HashSet<String>) -> Result<FamilySnapshot, String> {
+    fn finish(
+        self,
+        registry: &Registry,
+        registered: Duration,
+        claims: &mut HashSet<String>,
+    ) -> Result<FamilySnapshot, String> {
         let labels = self
             .labels
             .iter()
@@ -400,6 +418,7 @@ impl GivenFamily {
         let numbers: Vec<Number> = self.samples.iter().map(|(_, number)| *number).collect();
         let (kind, values) = column(self.kind, &numbers);
         descriptor.kind = kind;
+        descriptor.registered = registered;
         Ok(FamilySnapshot {
             descriptor: Arc::new(descriptor),
             rows: Rows::Given {

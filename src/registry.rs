@@ -24,7 +24,7 @@ use crate::{
 use builder::InstrumentBuilder;
 use lint::{Lint, LintInput};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     sync::Arc,
 };
@@ -206,20 +206,30 @@ impl Registry {
     /// assert_eq!(registry.snapshot().families().count(), 2);
     /// ```
     pub fn collector(&self, collect: impl Fn(&mut Families) + Send + Sync + 'static) {
+        let registered = self.inner.shared.clock.unix();
         self.inner
             .sources
             .lock()
             .collectors
-            .push(Arc::new(Collector::new(collect)));
+            .push(Arc::new(Collector::new(collect, registered)));
     }
 
     /// Removes a metric, found by any spelling of its name. Handles to it can still be used; what is written to them is counted
     /// in [`Losses::late_writes`]. False if there is none of this name.
     pub fn unregister(&self, name: &str) -> bool {
         let mut sources = self.inner.sources.lock();
+        // With the registry's prefix or without it, as it was registered.
+        let prefix = self
+            .inner
+            .prefix
+            .as_deref()
+            .unwrap_or_default()
+            .trim_end_matches(['_', '.']);
+        let spellings = [name.to_owned(), format!("{prefix}_{name}"), format!("{prefix}.{name}")];
         let matches = |source: &Source| {
             let each = &source.descriptor().name;
-            [each.sample(), each.family(), each.given()].contains(&name)
+            let known = [each.sample(), each.family(), each.given()];
+            spellings.iter().any(|spelling| known.contains(&spelling.as_str()))
         };
         let Some(identity) = sources
             .families
@@ -254,12 +264,11 @@ impl Registry {
             Source::Observable(observable) => observable.collect(ledger),
         };
         let mut families: Vec<FamilySnapshot> = sources.iter().filter_map(family).collect();
-        if !collectors.is_empty() {
-            for collector in collectors {
-                families.extend(collector.collect(self));
-            }
-            families.sort_by(|one, other| one.name().cmp(other.name()));
+        let mut claims = HashSet::new();
+        for collector in collectors {
+            families.extend(collector.collect(self, &mut claims));
         }
+        families.sort_by(|one, other| one.name().cmp(other.name()));
         Snapshot {
             families,
             taken: self.inner.shared.clock.unix(),

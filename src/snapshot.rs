@@ -272,7 +272,7 @@ impl<'a> HistogramValue<'a> {
     pub fn cumulative(self) -> impl Iterator<Item = (f64, u64)> + 'a {
         let bounds = self.bounds.iter().copied().chain([f64::INFINITY]);
         bounds.zip(self.counts.iter().scan(0, |total: &mut u64, count| {
-            *total += count;
+            *total = total.wrapping_add(*count);
             Some(*total)
         }))
     }
@@ -287,9 +287,9 @@ impl<'a> HistogramValue<'a> {
         self.counts
     }
 
-    /// How many observations there were.
+    /// How many observations there were; past 2⁶⁴ it starts again at 0.
     pub fn count(self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.iter().fold(0, |total, count| total.wrapping_add(*count))
     }
 
     /// What they add up to; those that are not finite are left out.

@@ -220,7 +220,7 @@ mod removal {
                 (series.value(), series.label("region")),
                 (Value::Counter(number), Some("eu"))
             );
-            number % 3 == 0
+            number.is_multiple_of(3)
         });
         assert_eq!((seen, jobs.len()), (1000, 334));
         assert!((0..1000).step_by(3).all(|number| jobs.with((number,)).get() == number));
@@ -1148,14 +1148,37 @@ mod expiry {
             .expire_after(IDLE)
             .register()
             .unwrap();
-        levels.with(["x"]).set(1.0);
         for _ in 0..5 {
-            collect(&registry);
-            clock.advance(IDLE);
             levels.with(["x"]).set(1.0);
             levels.retain(|_| true);
+            for _ in 0..4 {
+                collect(&registry);
+                clock.advance(IDLE / 4);
+            }
         }
-        assert_eq!(levels.len(), 1, "it was set once a minute");
+        levels.with(["x"]).set(2.0);
+        levels.retain(|_| true);
+        for _ in 0..3 {
+            collect(&registry);
+        }
+        assert_eq!(levels.len(), 1, "it has just been set");
+    }
+
+    #[test]
+    fn a_gauge_ends_at_the_second_collection_that_finds_it_idle() {
+        let (registry, clock) = with_clock();
+        let levels = registry
+            .gauge("level", "Level.")
+            .labels(["l"])
+            .expire_after(IDLE)
+            .register()
+            .unwrap();
+        levels.with(["x"]).set(1.0);
+        collect(&registry);
+        clock.advance(IDLE);
+        assert_eq!(collect(&registry), ["x"], "the first that finds it idle");
+        assert_eq!(collect(&registry), ["x"], "the second, which shows its last value");
+        assert_eq!(collect(&registry), [""; 0]);
     }
 
     #[test]

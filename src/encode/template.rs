@@ -188,7 +188,7 @@ impl Template {
             front.require(histogram.counts.len() * (head.len + BOUND_AND_COUNT) + 4 * size_of::<Room>())?;
             let mut total: u64 = 0;
             for (bound, count) in self.bounds.iter().zip(histogram.counts) {
-                total += count;
+                total = total.wrapping_add(*count);
                 front.line(|line| {
                     line.put_from(head.room, 0..head.len);
                     bound.put(line);

@@ -70,7 +70,8 @@ pub(crate) fn query<const N: usize, R>(
     seed: &Seed,
     look_up: impl FnOnce(Query<'_>) -> R,
 ) -> Option<R> {
-    if values.iter().fold(0, |bits, value| bits | value.len()) > const { short(N) } {
+    let lengths = values.iter().fold(0, |lengths, value| lengths | value.len());
+    if lengths > const { short(N) } || const { N > SHORT / 2 } {
         return query_long(&values, seed, look_up);
     }
     let mut words = [0; SHORT];

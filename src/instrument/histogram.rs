@@ -160,9 +160,9 @@ impl Distribution {
         &self.counts
     }
 
-    /// How many observations there were: the sum of the counts.
+    /// How many observations there were: the sum of the counts. Past 2⁶⁴ it starts again at 0.
     pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.iter().fold(0, |total, count| total.wrapping_add(*count))
     }
 
     /// What they add up to; those that are not finite are left out.

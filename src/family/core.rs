@@ -284,11 +284,15 @@ impl FamilyCore {
     /// Removes the labelled series for which `keep` says false. `keep` may do with the family what it likes.
     pub(crate) fn retain(&self, keep: &mut dyn FnMut(SeriesSnapshot<'_>) -> bool) {
         let Read { snapshot, places, .. } = self.read(true, false);
-        for series in snapshot.series().filter(|series| !series.is_overflow()) {
-            if !keep(series) {
-                let found = places[series.place()].expect("a snapshot's series has a place");
-                self.end(&mut self.members.lock(), found);
-            }
+        let labelled = snapshot.series().filter(|series| !series.is_overflow());
+        let unwanted: Vec<usize> = labelled
+            .filter(|series| !keep(*series))
+            .map(SeriesSnapshot::place)
+            .collect();
+        // What it was read with goes first: it holds on to what is now freed.
+        drop(snapshot);
+        for found in unwanted.into_iter().filter_map(|place| places[place]) {
+            self.end(&mut self.members.lock(), found);
         }
     }
 
@@ -415,7 +419,8 @@ impl FamilyCore {
             let marked = self.shape.is_none() && read.writes[place] != 0;
             let fresh = Activity {
                 life: found.life,
-                writes: read.writes[place],
+                // A gauge's mark is no count, to be compared with the one before.
+                writes: if self.shape.is_some() { read.writes[place] } else { 0 },
                 since: now,
                 hidden: None,
             };

@@ -35,6 +35,7 @@ use super::{
     query::{Query, Seed, has_escaped, hash_words, length_words, text_words},
     segment::{CROWDED, Segment},
 };
+use crate::instrument::bank::CellId;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Mutex, Ordering, fence};
 use std::{
     collections::{HashMap, VecDeque},
@@ -48,9 +49,9 @@ use std::{
 const IDENTITY: u64 = !(HIDDEN | PINS);
 /// The life is over, or may be soon: look-ups pass the entry by.
 const HIDDEN: u64 = 1 << 47;
-/// How many handles are kept. The largest number sticks: such a series is kept for ever.
-const PINS: u64 = 0x7FFF << 32;
-const ONE_PIN: u64 = 1 << 32;
+/// How many handles are kept, half a million of them. The largest number sticks: such a series is kept for ever.
+const PINS: u64 = HIDDEN - ONE_PIN;
+const ONE_PIN: u64 = 1 << CellId::INDEX_BITS;
 
 /// Where the words of an entry are.
 const LIFE: usize = 0;
@@ -68,6 +69,9 @@ const BIRTH_SHIFT: u32 = POSITION_BITS + 2;
 
 /// A directory is not doubled beyond so many leading bits. Only a hash that has failed gets there.
 const DEEPEST: usize = 28;
+
+/// So many entries in limbo that are held are enough to see that it is not worth while to look at more.
+const MOST_HELD: usize = 64;
 
 /// Entries in a page.
 const PAGE: usize = 256;
@@ -260,7 +264,7 @@ impl Table {
         }
         let life = match life {
             0 => {
-                store.lives = store.lives.wrapping_add(1);
+                store.lives = store.lives.wrapping_add(1) & ((1 << CellId::INDEX_BITS) - 1);
                 1 << 48 | store.lives as u64
             }
             life => life & IDENTITY,
@@ -607,7 +611,7 @@ impl Store {
     }
 
     /// Frees some of the entries in limbo that nobody holds any more: more than one insert and one removal add, so that
-    /// limbo shrinks while either goes on.
+    /// limbo shrinks while either goes on. If limbo is full, all that can be freed, lest a series be refused for nothing.
     fn reclaim(&mut self, table: &Table) {
         // Acquire, here and in `read`: a reader's last use of an entry comes before the release in `Held::drop`.
         let over = |(_, over): &(u64, Arc<AtomicBool>)| over.load(Ordering::Acquire);
@@ -615,13 +619,19 @@ impl Store {
             self.readings.pop_front();
         }
         let oldest = self.readings.front().map_or(u64::MAX, |(number, _)| *number);
-        for _ in 0..4.min(self.limbo.len()) {
+        let some = if self.limbo.len() > Table::LIMBO { usize::MAX } else { 4 };
+        let mut held = 0;
+        for _ in 0..some.min(self.limbo.len()) {
             let Some((newest, entry)) = self.limbo.pop_front() else {
                 return;
             };
             let pinned = table.word(entry, LIFE).load(Ordering::Acquire) & PINS != 0;
             if pinned || oldest <= newest {
                 self.limbo.push_back((newest, entry));
+                held += 1;
+                if held == MOST_HELD {
+                    return;
+                }
             } else {
                 let words = table.text_at() + table.text_words(entry);
                 self.free.entry(words).or_default().push(entry);

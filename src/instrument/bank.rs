@@ -64,6 +64,9 @@ impl CellId {
     /// that it never has that of `UNSET`.
     pub(crate) const LAST_GENERATION: u16 = 0xFFFD;
 
+    /// Bits of an index: a process has a quarter of a billion cells to give. The bits above are free for others' use.
+    pub(crate) const INDEX_BITS: u32 = 28;
+
     pub(crate) const fn new(index: u32, generation: u16) -> Self {
         CellId((generation as u64) << TAG_SHIFT | index as u64)
     }

@@ -55,7 +55,7 @@ impl<H: Hold> Counter<H> {
     pub fn get(&self) -> u64 {
         let mut count = [0];
         SPACE.sum(Counter::SHAPE, &[cells(&self.hold)], &mut count, &mut []);
-        if self.hold.family().table().lives(self.hold.series()) {
+        if self.hold.family().table().is_current(self.hold.series()) {
             count[0]
         } else {
             0
@@ -139,7 +139,7 @@ impl<H: Hold> FloatCounter<H> {
     pub fn get(&self) -> f64 {
         let mut sum = [0.0];
         SPACE.sum(FloatCounter::SHAPE, &[cells(&self.hold)], &mut [0], &mut sum);
-        if self.hold.family().table().lives(self.hold.series()) {
+        if self.hold.family().table().is_current(self.hold.series()) {
             sum[0]
         } else {
             0.0

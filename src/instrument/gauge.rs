@@ -248,7 +248,7 @@ fn value_to_write(hold: &impl Hold) -> Option<&AtomicU64> {
 
 fn value_to_read(hold: &impl Hold) -> u64 {
     let (table, series) = (hold.family().table(), hold.series());
-    if table.lives(series) {
+    if table.is_current(series) {
         table.value(series.entry).load(Ordering::Relaxed)
     } else {
         0

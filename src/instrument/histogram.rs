@@ -111,7 +111,7 @@ impl<H: Hold> Histogram<H> {
         let bounds = self.hold.family().descriptor().bounds.len();
         let (mut counts, mut sum) = (vec![0; bounds + 1], [0.0]);
         SPACE.sum(Histogram::shape(bounds), &[cells(&self.hold)], &mut counts, &mut sum);
-        if !self.hold.family().table().lives(self.hold.series()) {
+        if !self.hold.family().table().is_current(self.hold.series()) {
             return Distribution {
                 counts: vec![0; bounds + 1],
                 sum: 0.0,

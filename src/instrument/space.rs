@@ -142,7 +142,7 @@ impl Space {
         }
     }
 
-    /// Cells for a new life of a series, or `None` when the process has used up four billion of them.
+    /// Cells for a new life of a series, or `None` when the process has used up a quarter of a billion of them.
     pub(crate) fn allocate(&self, shape: Shape) -> Option<CellId> {
         self.plan.lock().allocate(shape)
     }
@@ -291,6 +291,9 @@ impl Plan {
             _ => {
                 let chunk = self.chunks.len();
                 let index = u32::try_from(chunk * CHUNK_CELLS).ok()?;
+                if index >> CellId::INDEX_BITS != 0 {
+                    return None;
+                }
                 *open = Some((chunk, 1));
                 if chunk == self.covered() {
                     // Before the id is given away: nobody may look it up in a directory that does not cover it.

@@ -97,7 +97,7 @@ impl<H: Hold> UpDownCounter<H> {
     pub fn get(&self) -> i64 {
         let mut counts = [0; 2];
         SPACE.sum(UpDownCounter::SHAPE, &[cells(&self.hold)], &mut counts, &mut []);
-        if self.hold.family().table().lives(self.hold.series()) {
+        if self.hold.family().table().is_current(self.hold.series()) {
             balance(&counts)
         } else {
             0

@@ -5,8 +5,8 @@
 //! anything. Taking one allocates for families, not for series.
 //!
 //! A counter never reads lower than in an earlier snapshot of the same registry, as long as its series lives, and the
-//! buckets of a histogram add up to its count. Its sum may lag behind by the one observation that each thread is busy
-//! with. Series are in the order of their first use; one that is removed may leave its place to a new one.
+//! buckets of a histogram add up to its count. Its sum may lag behind by what is
+//! observed while it is read. Series are in the order of their first use; one that is removed may leave its place to a new one.
 
 use crate::{
     descriptor::{Descriptor, Kind, OVERFLOW_LABEL, OVERFLOW_VALUE},

@@ -14,7 +14,7 @@ use std::{fmt, time::Duration};
 /// The distribution of observed values: how many fell into each bucket, and their sum.
 ///
 /// Each thread counts in cells of its own, so an observation costs the same however many threads there are. The count is the
-/// sum of the buckets at any time; the sum of the values may lag by the observation that a thread is busy with.
+/// sum of the buckets at any time; the sum of the values may lag by what is observed while it is read.
 ///
 /// A value that is not finite is counted in the bucket it belongs in, NaN in the last one, and never added to the sum, which
 /// it would spoil for ever; it is counted in [`Losses::invalid_values`](crate::Losses::invalid_values) too.

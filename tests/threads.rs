@@ -247,7 +247,8 @@ fn float_totals_do_not_fall_when_threads_that_were_alive_together_end() {
                 (thread, end)
             })
             .collect();
-        for (thread, end) in threads {
+        // The first ones live longest: those that end stand behind them in the order of adding up.
+        for (thread, end) in threads.into_iter().rev() {
             let before: Vec<f64> = (0..10).map(|source| energy.with((source,)).get()).collect();
             drop(end);
             thread.join().unwrap();

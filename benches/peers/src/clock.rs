@@ -15,9 +15,6 @@ pub fn time_on_core() -> Duration {
 /// does not say.
 pub fn time_waiting_for_core() -> Duration {
     let counted = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanoseconds = counted
-        .split(' ')
-        .nth(1)
-        .and_then(|field| field.parse().ok());
+    let nanoseconds = counted.split(' ').nth(1).and_then(|field| field.parse().ok());
     Duration::from_nanos(nanoseconds.unwrap_or(0))
 }

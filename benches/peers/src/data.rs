@@ -6,9 +6,7 @@ use std::sync::OnceLock;
 pub type Labels = [&'static str; 3];
 
 /// The upper bounds of every histogram; one more bucket takes what is above them.
-pub const BOUNDS: [f64; 11] = [
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
+pub const BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Series that the lookups go to: 4 methods, 64 routes, 4 statuses.
 pub const LOOKUP_SERIES: usize = 1_024;
@@ -154,11 +152,7 @@ impl Lane {
 
     /// The sum of what [`Lane::observations`] gives.
     pub fn sum_of_observations(self) -> f64 {
-        sum(
-            &Data::shared().observations[..],
-            self.offset(),
-            self.operations,
-        )
+        sum(&Data::shared().observations[..], self.offset(), self.operations)
     }
 
     /// The sum of what [`Lane::amounts`] gives.

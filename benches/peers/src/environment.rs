@@ -27,11 +27,7 @@ pub fn print(quick: bool) {
     );
     println!("# date: {}", date());
     println!("# machine: {}, {} cores", processor(), cores());
-    println!(
-        "# system: {} {}",
-        std::env::consts::OS,
-        std::env::consts::ARCH
-    );
+    println!("# system: {} {}", std::env::consts::OS, std::env::consts::ARCH);
     if let Some(load) = load() {
         println!("# load before the start: {load} (other work on the machine spoils the rows)");
     }
@@ -56,10 +52,7 @@ fn version<'a>(lock: &'a str, package: &str) -> Option<&'a str> {
     let mut lines = lock.lines();
     let name = format!("name = \"{package}\"");
     lines.find(|line| *line == name)?;
-    lines
-        .next()?
-        .strip_prefix("version = \"")?
-        .strip_suffix('"')
+    lines.next()?.strip_prefix("version = \"")?.strip_suffix('"')
 }
 
 fn processor() -> String {
@@ -94,9 +87,7 @@ fn date() -> String {
 
 /// Year, month and day of a number of days since 1970-01-01.
 fn civil(mut days: u64) -> (u64, u64, u64) {
-    let leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let mut year = 1970;
     while days >= 365 + u64::from(leap(year)) {
         days -= 365 + u64::from(leap(year));

@@ -14,10 +14,7 @@ pub fn samples(text: &str) -> usize {
 /// Sum of the values of every sample with this name.
 pub fn sum(text: &str, name: &str) -> f64 {
     lines(text)
-        .filter(|line| {
-            line.strip_prefix(name)
-                .is_some_and(|rest| rest.starts_with(['{', ' ']))
-        })
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
         .map(|line| {
             let value = line.rsplit(' ').next().unwrap_or_default();
             value
@@ -28,8 +25,7 @@ pub fn sum(text: &str, name: &str) -> f64 {
 }
 
 fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 #[cfg(test)]

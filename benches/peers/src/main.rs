@@ -48,11 +48,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let plan = if options.quick {
-        Plan::QUICK
-    } else {
-        Plan::FULL
-    };
+    let plan = if options.quick { Plan::QUICK } else { Plan::FULL };
     environment::print(options.quick);
     workload::prepare();
     println!("workload\tthreads\tlibrary\tns_per_op");
@@ -71,9 +67,7 @@ fn main() -> ExitCode {
         crowd::memory(&libraries, &mut report);
     }
     for series in scrape::SIZES {
-        if options.wants(&format!(
-            "scrape_text_{series} allocations_scrape snapshot encode"
-        )) {
+        if options.wants(&format!("scrape_text_{series} allocations_scrape snapshot encode")) {
             scrape::run(series, &libraries, plan, &mut report);
         }
     }
@@ -129,8 +123,6 @@ impl Options {
     }
 
     fn wants(&self, workloads: &str) -> bool {
-        self.only
-            .as_ref()
-            .is_none_or(|only| workloads.contains(only.as_str()))
+        self.only.as_ref().is_none_or(|only| workloads.contains(only.as_str()))
     }
 }

@@ -144,10 +144,7 @@ impl Registry for Families {
     }
 
     fn hammer(&self, labels: &[Labels], writer: &Writer) {
-        let handles: Vec<Counter> = labels
-            .iter()
-            .map(|labels| self.counters.handle(*labels))
-            .collect();
+        let handles: Vec<Counter> = labels.iter().map(|labels| self.counters.handle(*labels)).collect();
         writer.hammer(&handles, Counter::inc);
     }
 

@@ -43,21 +43,12 @@ impl Report {
         if trusted {
             self.row(workload, threads, contender.library, best);
         } else {
-            println!(
-                "# the next row is of no use: other work kept its threads from running at once"
-            );
+            println!("# the next row is of no use: other work kept its threads from running at once");
             self.note(workload, threads, contender.library, best);
         }
     }
 
-    fn push(
-        &mut self,
-        workload: &str,
-        threads: usize,
-        library: &'static str,
-        value: f64,
-        compared: bool,
-    ) {
+    fn push(&mut self, workload: &str, threads: usize, library: &'static str, value: f64, compared: bool) {
         println!("{workload}\t{threads}\t{library}\t{}", number(value));
         self.rows.push(Row {
             workload: workload.to_owned(),
@@ -128,9 +119,7 @@ impl Report {
     }
 
     fn ours(&self) -> impl Iterator<Item = &Row> {
-        self.rows
-            .iter()
-            .filter(|row| row.compared && row.library == OURS)
+        self.rows.iter().filter(|row| row.compared && row.library == OURS)
     }
 }
 

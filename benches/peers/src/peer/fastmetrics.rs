@@ -116,11 +116,7 @@ struct Borrowed {
 impl Key for Borrowed {
     #[inline(always)]
     fn from_labels([method, route, status]: Labels) -> Self {
-        Self {
-            method,
-            route,
-            status,
-        }
+        Self { method, route, status }
     }
 }
 
@@ -157,30 +153,22 @@ impl<L: Key> Registry for Families<L> {
     }
 
     fn observe(&self, labels: Labels, value: f64) {
-        self.histograms
-            .with_or_new(&L::from_labels(labels), |histogram| {
-                histogram.observe(value);
-            });
+        self.histograms.with_or_new(&L::from_labels(labels), |histogram| {
+            histogram.observe(value);
+        });
     }
 
     fn hammer(&self, labels: &[Labels], writer: &Writer) {
         let handles: Vec<Counter> = labels
             .iter()
-            .map(|labels| {
-                self.counters
-                    .with_or_new(&L::from_labels(*labels), Counter::clone)
-            })
+            .map(|labels| self.counters.with_or_new(&L::from_labels(*labels), Counter::clone))
             .collect();
         writer.hammer(&handles, Counter::inc);
     }
 
     fn scrape(&self, buffer: &mut Buffer) {
         buffer.text.clear();
-        text::encode(
-            &mut buffer.text,
-            &self.registry,
-            TextProfile::PrometheusV0_0_4,
-        )
-        .expect("memory takes every write");
+        text::encode(&mut buffer.text, &self.registry, TextProfile::PrometheusV0_0_4)
+            .expect("memory takes every write");
     }
 }

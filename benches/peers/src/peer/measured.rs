@@ -82,11 +82,7 @@ fn lookup_inc_fixed() -> Box<dyn Record> {
         |family, lane| {
             lane.lookups(|labels| {
                 let [method, route, status] = black_box(labels);
-                family.http_requests_total.inc(FixedLabels {
-                    method,
-                    route,
-                    status,
-                });
+                family.http_requests_total.inc(FixedLabels { method, route, status });
             });
         },
         |family| Total::count(sum(&text_of(family), COUNTER) as u64),
@@ -116,11 +112,7 @@ struct OpenLabels<'a> {
 
 #[inline(always)]
 fn open([method, route, status]: Labels) -> OpenLabels<'static> {
-    OpenLabels {
-        method,
-        route,
-        status,
-    }
+    OpenLabels { method, route, status }
 }
 
 fn open_set() -> OpenLabelSet {
@@ -206,16 +198,12 @@ impl Registry for Families {
     }
 
     fn observe(&self, labels: Labels, value: f64) {
-        self.http_request_duration_seconds
-            .observe(open(labels), value);
+        self.http_request_duration_seconds.observe(open(labels), value);
     }
 
     fn hammer(&self, labels: &[Labels], writer: &Writer) {
         let family = &self.http_requests_total;
-        let identifiers: Vec<_> = labels
-            .iter()
-            .map(|labels| family.with_labels(open(*labels)))
-            .collect();
+        let identifiers: Vec<_> = labels.iter().map(|labels| family.with_labels(open(*labels))).collect();
         writer.hammer(&identifiers, |identifier| {
             family.get_metric(*identifier).inc();
         });

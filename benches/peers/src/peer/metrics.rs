@@ -51,10 +51,7 @@ fn gauge_set() -> Box<dyn Record> {
 fn histogram_observe() -> Box<dyn Record> {
     let recorder = Recorder::new();
     let histogram = with_local_recorder(&recorder.recorder, || histogram!("latency_seconds"));
-    Box::new(Drained {
-        recorder,
-        histogram,
-    })
+    Box::new(Drained { recorder, histogram })
 }
 
 struct Drained {
@@ -148,9 +145,8 @@ impl Registry for Recorder {
     }
 
     fn hammer(&self, labels: &[Labels], writer: &Writer) {
-        let handles: Vec<Counter> = with_local_recorder(&self.recorder, || {
-            labels.iter().map(|labels| owned(*labels)).collect()
-        });
+        let handles: Vec<Counter> =
+            with_local_recorder(&self.recorder, || labels.iter().map(|labels| owned(*labels)).collect());
         writer.hammer(&handles, |counter| counter.increment(1));
     }
 

@@ -5,9 +5,7 @@
 //! exponential ones. It neither looks series up by value nor writes text.
 
 use crate::library::{Library, Record, Total, recording};
-use metriken::{
-    AtomicCounterHistogram, Counter, Gauge, ShardedCounterGroup, ShardedCounterHistogram,
-};
+use metriken::{AtomicCounterHistogram, Counter, Gauge, ShardedCounterGroup, ShardedCounterHistogram};
 use std::hint::black_box;
 
 /// What the library can do.
@@ -81,13 +79,7 @@ fn exponential_observe() -> Box<dyn Record> {
                     .expect("every value is in range");
             });
         },
-        |histogram| {
-            Total::count(
-                histogram
-                    .load()
-                    .map_or(0, |held| held.as_slice().iter().sum()),
-            )
-        },
+        |histogram| Total::count(histogram.load().map_or(0, |held| held.as_slice().iter().sum())),
     )
 }
 
@@ -101,13 +93,7 @@ fn exponential_observe_sharded() -> Box<dyn Record> {
                     .expect("every value is in range");
             });
         },
-        |histogram| {
-            Total::count(
-                histogram
-                    .load()
-                    .map_or(0, |held| held.as_slice().iter().sum()),
-            )
-        },
+        |histogram| Total::count(histogram.load().map_or(0, |held| held.as_slice().iter().sum())),
     )
 }
 

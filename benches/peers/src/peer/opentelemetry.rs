@@ -69,12 +69,7 @@ fn histogram_observe() -> Box<dyn Record> {
         |(histogram, _), lane| {
             lane.observations(|value| black_box(histogram).record(value, &[]));
         },
-        |(_, provider)| {
-            Total::both(
-                provider.sum("latency_count") as u64,
-                provider.sum("latency_sum"),
-            )
-        },
+        |(_, provider)| Total::both(provider.sum("latency_count") as u64, provider.sum("latency_sum")),
     )
 }
 

@@ -5,8 +5,7 @@ use crate::data::{BOUNDS, Labels};
 use crate::exposition::{COUNTER, HISTOGRAM, sum};
 use crate::library::{Buffer, Library, Record, Registry, Total, Writer, recording};
 use prometheus::{
-    Counter, Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    Opts, TextEncoder,
+    Counter, Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, TextEncoder,
 };
 use std::hint::black_box;
 
@@ -59,10 +58,7 @@ fn lookup_inc() -> Box<dyn Record> {
         Families::new(),
         |families, lane| {
             lane.lookups(|labels| {
-                families
-                    .counters
-                    .with_label_values(black_box(&labels))
-                    .inc();
+                families.counters.with_label_values(black_box(&labels)).inc();
             });
         },
         |families| {
@@ -82,14 +78,11 @@ struct Families {
 impl Families {
     fn new() -> Self {
         const LABELS: [&str; 3] = ["method", "route", "status"];
-        let counters = IntCounterVec::new(Opts::new(COUNTER, "Requests served."), &LABELS)
-            .expect("names are valid");
+        let counters = IntCounterVec::new(Opts::new(COUNTER, "Requests served."), &LABELS).expect("names are valid");
         let options = HistogramOpts::new(HISTOGRAM, "Time to serve.").buckets(BOUNDS.to_vec());
         let histograms = HistogramVec::new(options, &LABELS).expect("names and bounds are valid");
         let registry = prometheus::Registry::new();
-        registry
-            .register(Box::new(counters.clone()))
-            .expect("the name is free");
+        registry.register(Box::new(counters.clone())).expect("the name is free");
         registry
             .register(Box::new(histograms.clone()))
             .expect("the name is free");

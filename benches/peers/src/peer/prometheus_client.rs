@@ -136,11 +136,7 @@ struct Borrowed {
 impl Key for Borrowed {
     #[inline(always)]
     fn from_labels([method, route, status]: Labels) -> Self {
-        Self {
-            method,
-            route,
-            status,
-        }
+        Self { method, route, status }
     }
 }
 
@@ -168,15 +164,11 @@ impl<L: Key> Families<L> {
 
 impl<L: Key> Registry for Families<L> {
     fn count(&self, labels: Labels, amount: u64) {
-        self.counters
-            .get_or_create(&L::from_labels(labels))
-            .inc_by(amount);
+        self.counters.get_or_create(&L::from_labels(labels)).inc_by(amount);
     }
 
     fn observe(&self, labels: Labels, value: f64) {
-        self.histograms
-            .get_or_create(&L::from_labels(labels))
-            .observe(value);
+        self.histograms.get_or_create(&L::from_labels(labels)).observe(value);
     }
 
     fn hammer(&self, labels: &[Labels], writer: &Writer) {

@@ -144,9 +144,7 @@ fn with_a_crowd(series: usize, mut contenders: Vec<Contender>, plan: Plan, repor
             leave.wait();
         });
         contender.filled.touched(CROWD);
-        contender
-            .filled
-            .verify(contender.library, &mut contender.buffer);
+        contender.filled.verify(contender.library, &mut contender.buffer);
         let workload = format!("scrape_text_{series}");
         report.row(&workload, CROWD, contender.library, contender.best);
     }

@@ -121,12 +121,10 @@ fn during(window: Duration, writers: &[Writer], mut work: impl FnMut()) -> Cost 
 }
 
 fn done(writers: &[Writer]) -> (u64, u64) {
-    writers
-        .iter()
-        .fold((0, 0), |(operations, on_core), writer| {
-            let done = writer.done();
-            (operations + done.0, on_core + done.1)
-        })
+    writers.iter().fold((0, 0), |(operations, on_core), writer| {
+        let done = writer.done();
+        (operations + done.0, on_core + done.1)
+    })
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -157,12 +155,7 @@ impl Control {
         let start = Instant::now();
         black_box(self.cells.iter().sum::<u64>());
         let chunks = self.source.len() / CHUNK + 1;
-        for (index, (from, to)) in self
-            .source
-            .chunks(CHUNK)
-            .zip(self.target.chunks_mut(CHUNK))
-            .enumerate()
-        {
+        for (index, (from, to)) in self.source.chunks(CHUNK).zip(self.target.chunks_mut(CHUNK)).enumerate() {
             to.copy_from_slice(black_box(from));
             // The copying is spread over the time that the scrape takes for its text.
             let due = scrape.mul_f64(index as f64 / chunks as f64);

@@ -1,4 +1,6 @@
-#![doc = include_str!("../README.md")]
+// Its examples serve too.
+#![cfg_attr(feature = "serve", doc = include_str!("../README.md"))]
+#![cfg_attr(not(feature = "serve"), doc = "Metrics that go out both ways.")]
 //!
 //! # The map
 //!

@@ -782,6 +782,22 @@ mod labels {
     }
 
     #[test]
+    fn label_sets_that_differ_in_their_lengths_alone_stay_apart_whatever_their_hashes() {
+        // Of so many pairs, each family with a seed of its own, some are alike in every bit of the hash that picks a place.
+        let registry = Registry::new();
+        for number in 0..400 {
+            let name = format!("family_{number}");
+            let family = registry.counter(&name, "A.").labels(["a"]).register().unwrap();
+            for pair in 0..100 {
+                family.with([format!("{pair}")]).inc();
+                family.with([format!("{pair}\0")]).add(2);
+            }
+            let apart = |pair: u32| (family.with((pair,)).get(), family.with([format!("{pair}\0")]).get()) == (1, 2);
+            assert!((0..100).all(apart) && family.len() == 200);
+        }
+    }
+
+    #[test]
     fn values_of_every_length_up_to_the_longest_are_kept_whole() {
         let (registry, jobs) = family(["a", "b"]);
         let lengths = (0..140).chain([

@@ -17,7 +17,7 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 /// All series of one instrument, told apart by the values of `N` labels.
 ///
 /// A look-up of a series that exists takes no lock, touches no reference count and allocates nothing (but for label values of
-/// more than four kilobytes in all); any number of them can be made in one expression, or while handles are
+/// more than 4,000 bytes in all); any number of them can be made in one expression, or while handles are
 /// held. A series comes into being at its first look-up. Past the family's limit, or its registry's, a look-up of a new label
 /// set gives one common series, whose only label is `otel_metric_overflow="true"`, and is counted in
 /// [`Losses::past_limit`](crate::Losses::past_limit); so is a label value of more than 65,535 bytes.
@@ -81,7 +81,7 @@ impl<I: Instrument, const N: usize> Family<I, N> {
         self.core.retain(&mut keep);
     }
 
-    /// Removes every series but the overflow series.
+    /// Removes every series but the overflow series, and but the only series of a family without labels.
     pub fn clear(&self) {
         self.retain(|_| false);
     }

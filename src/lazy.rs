@@ -79,24 +79,29 @@ impl<T: Declare> Lazy<T> {
     #[inline(never)]
     fn resolve(&self) -> &T {
         let reign = reign();
-        let node = || Node {
-            reign,
-            instrument: self.declare(),
-            next: OnceLock::new(),
+        let mut refused = None;
+        let mut node = || {
+            let registered = T::register(&self.declaration, &global());
+            let instrument = registered.unwrap_or_else(|error| {
+                refused = Some(error);
+                T::nowhere()
+            });
+            Node {
+                reign,
+                instrument,
+                next: OnceLock::new(),
+            }
         };
-        let mut at = self.first.get_or_init(node);
+        let mut at = self.first.get_or_init(&mut node);
         while at.reign != reign {
             at = at.next.get_or_init(|| Box::new(node()));
         }
-        &at.instrument
-    }
-
-    fn declare(&self) -> T {
-        T::register(&self.declaration, &global()).unwrap_or_else(|error| {
+        // Only now that it is there: whoever logs may count lines through this very static.
+        if let Some(error) = refused {
             log::error!("{error}; nothing recorded through this static will be seen");
             eprintln!("tidegauge: {error}; nothing recorded through this static will be seen");
-            T::nowhere()
-        })
+        }
+        &at.instrument
     }
 }
 

@@ -99,7 +99,8 @@ fn find<'a>(snapshot: &'a Snapshot, name: &str, labels: &[(&str, &str)]) -> Opti
 }
 
 /// Runs `test` with a new registry in the place of the global one, which statics register in and count in meanwhile, on all
-/// threads. Such tests wait for each other; the global registry does not see what they record.
+/// threads. Such tests wait for each other, so one within another waits for ever; the global registry does not see what they
+/// record.
 ///
 /// A thread that `test` does not wait for may see either registry.
 pub fn with_global<R>(test: impl FnOnce(&Registry) -> R) -> R {

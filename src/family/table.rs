@@ -255,8 +255,10 @@ impl Table {
     /// `life` is the bits of a `CellId`, or 0 for a series without cells, which is then named here.
     pub(crate) fn insert(&self, query: Query<'_>, index: bool, life: u64, birth: u64) -> Result<Found, NoRoom> {
         let mut store = self.store.lock();
-        store.reclaim(self);
-        if index && (store.limbo.len() > Self::LIMBO || store.len >> POSITION_BITS != 0) {
+        // Too many that nobody holds are on their way out, and no reason to refuse one.
+        let reclaimed = store.reclaim(self);
+        let held = store.limbo.len() > Self::LIMBO && reclaimed == 0;
+        if index && (held || store.len >> POSITION_BITS != 0) {
             return Err(NoRoom);
         }
         if index {
@@ -611,32 +613,34 @@ impl Store {
     }
 
     /// Frees some of the entries in limbo that nobody holds any more: more than one insert and one removal add, so that
-    /// limbo shrinks while either goes on. If limbo is full, all that can be freed, lest a series be refused for nothing.
-    fn reclaim(&mut self, table: &Table) {
+    /// limbo shrinks while either goes on. How many: more if limbo is full, but never so many that an insert takes long.
+    fn reclaim(&mut self, table: &Table) -> usize {
         // Acquire, here and in `read`: a reader's last use of an entry comes before the release in `Held::drop`.
         let over = |(_, over): &(u64, Arc<AtomicBool>)| over.load(Ordering::Acquire);
         while self.readings.front().is_some_and(over) {
             self.readings.pop_front();
         }
         let oldest = self.readings.front().map_or(u64::MAX, |(number, _)| *number);
-        let some = if self.limbo.len() > Table::LIMBO { usize::MAX } else { 4 };
-        let mut held = 0;
+        let some = if self.limbo.len() > Table::LIMBO { 128 } else { 4 };
+        let (mut held, mut reclaimed) = (0, 0);
         for _ in 0..some.min(self.limbo.len()) {
             let Some((newest, entry)) = self.limbo.pop_front() else {
-                return;
+                break;
             };
             let pinned = table.word(entry, LIFE).load(Ordering::Acquire) & PINS != 0;
             if pinned || oldest <= newest {
                 self.limbo.push_back((newest, entry));
                 held += 1;
                 if held == MOST_HELD {
-                    return;
+                    break;
                 }
             } else {
                 let words = table.text_at() + table.text_words(entry);
                 self.free.entry(words).or_default().push(entry);
+                reclaimed += 1;
             }
         }
+        reclaimed
     }
 }
 

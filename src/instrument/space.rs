@@ -29,6 +29,9 @@ use std::sync::Arc;
 /// How many banks of ended threads wait for a new thread before one is folded.
 pub(crate) const SPARE_BANKS: usize = if cfg!(loom) { 1 } else { 8 };
 
+/// How many ended series a write settles before it goes on: some microseconds' worth, with the lock held.
+const SETTLED_AT_ONCE: usize = 512;
+
 /// Chunks that a directory covers at least.
 const FEWEST_COVERED: usize = if cfg!(loom) { 1 } else { 16 };
 
@@ -180,7 +183,7 @@ impl Space {
     pub(crate) fn leave_bank(&self, bank: &Arc<Bank>) {
         let mut plan = self.plan.lock();
         let seat = plan.seat(bank);
-        plan.seats[seat].settle();
+        plan.seats[seat].settle(usize::MAX);
         if let Some(front) = plan.seats[seat].front.take() {
             front.front().call();
         }
@@ -197,7 +200,12 @@ impl Space {
             return plan.write_shared(id, write);
         };
         let seat = plan.seat(bank);
-        plan.seats[seat].settle();
+        plan.seats[seat].settle(SETTLED_AT_ONCE);
+        if !plan.seats[seat].revoked.is_empty() {
+            // Very many series went at once. The owner comes again and again until all is settled, and waits for little
+            // each time; until then its own cells stay as they are.
+            return plan.write_shared(id, write);
+        }
         let shape = plan.shape_of_living(id).ok_or(Stale)?;
         let chunk = bank.cover(id.index() / CHUNK_CELLS, plan.covered());
         let front = plan.seats[seat].front.expect("the caller is the owner");
@@ -338,7 +346,7 @@ impl Plan {
                 });
                 match &seat.front {
                     Some(front) => front.front().call(),
-                    None => seat.settle(),
+                    None => seat.settle(usize::MAX),
                 }
             }
         }
@@ -437,7 +445,7 @@ impl Plan {
 
     /// Moves what the bank of `seat`, which has no owner, holds to the shared cells, and drops it.
     fn fold(&mut self, seat: usize) {
-        self.seats[seat].settle();
+        self.seats[seat].settle(usize::MAX);
         let bank = self.seats[seat].bank.clone();
         for (number, chunk) in bank.chunks() {
             let shape = self.chunks[number].shape;
@@ -513,8 +521,9 @@ impl Plan {
 impl Seat {
     /// Counts what was written into ended lives after their final reading, and clears their cells, so that the next such
     /// write is declined at once. The bank's owner calls this, or whoever holds the lock while it has none.
-    fn settle(&mut self) {
-        for revoked in self.revoked.drain(..) {
+    fn settle(&mut self, most: usize) {
+        let rest = self.revoked.len().saturating_sub(most);
+        for revoked in self.revoked.drain(rest..) {
             let start = revoked.index as usize;
             let chunk = self
                 .bank

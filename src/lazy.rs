@@ -17,7 +17,7 @@ use crate::{
         global::{global, reign},
     },
 };
-use std::{fmt, ops::Deref, sync::OnceLock};
+use std::{cell::Cell, fmt, ops::Deref, sync::OnceLock};
 
 /// An instrument or a family that is declared as a static and registers in the [`global`] registry at its first use.
 ///
@@ -79,25 +79,21 @@ impl<T: Declare> Lazy<T> {
     #[inline(never)]
     fn resolve(&self) -> &T {
         let reign = reign();
-        let mut refused = None;
-        let mut node = || {
-            let registered = T::register(&self.declaration, &global());
-            let instrument = registered.unwrap_or_else(|error| {
-                refused = Some(error);
+        let clash = Cell::new(None);
+        let node = || Node {
+            reign,
+            instrument: T::register(&self.declaration, &global()).unwrap_or_else(|error| {
+                clash.set(Some(error));
                 T::nowhere()
-            });
-            Node {
-                reign,
-                instrument,
-                next: OnceLock::new(),
-            }
+            }),
+            next: OnceLock::new(),
         };
-        let mut at = self.first.get_or_init(&mut node);
+        let mut at = self.first.get_or_init(node);
         while at.reign != reign {
             at = at.next.get_or_init(|| Box::new(node()));
         }
-        // Only now that it is there: whoever logs may count lines through this very static.
-        if let Some(error) = refused {
+        // Not while the static is being made: the application's logger may record through this very static.
+        if let Some(error) = clash.take() {
             log::error!("{error}; nothing recorded through this static will be seen");
             eprintln!("tidegauge: {error}; nothing recorded through this static will be seen");
         }

@@ -289,9 +289,13 @@ impl Collector {
 
     fn refuse(&self, registry: &Registry, reason: String) {
         registry.ledger().refused_families.fetch_add(1, Ordering::Relaxed);
-        let mut reported = self.reported.lock();
-        // Reasons hold label values, of which there may be any number.
-        if reported.len() < 100 && reported.insert(reason.clone()) {
+        let is_new = {
+            let mut reported = self.reported.lock();
+            // Reasons hold label values, of which there may be any number.
+            reported.len() < 100 && reported.insert(reason.clone())
+        };
+        // Not under the lock: the application's logger may collect.
+        if is_new {
             log::warn!("a family of a collector is left out: {reason}");
         }
     }

@@ -27,6 +27,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fmt,
     sync::Arc,
+    time::Duration,
 };
 
 /// A set of metrics that are read together.
@@ -310,9 +311,11 @@ impl Registry {
     pub(crate) fn family(
         &self,
         declaration: Declaration<'_>,
-        make: impl FnOnce(Descriptor, Arc<Shared>) -> Arc<FamilyCore>,
+        make: impl FnOnce(Descriptor, Arc<Shared>, Duration) -> Arc<FamilyCore>,
     ) -> Result<Arc<FamilyCore>, RegisterError> {
         let descriptor = self.describe(&declaration)?;
+        // The clock may be the application's: it is asked before the lock is taken.
+        let now = self.inner.shared.clock.monotonic();
         let mut sources = self.inner.sources.lock();
         match sources.admit(&descriptor, declaration.bounds.is_some())? {
             Some(Source::Family(family)) => Ok(family),
@@ -321,7 +324,7 @@ impl Registry {
                 declaration.name
             ))),
             None => {
-                let family = make(descriptor, self.inner.shared.clone());
+                let family = make(descriptor, self.inner.shared.clone(), now);
                 sources.insert(Source::Family(family.clone()));
                 Ok(family)
             }

@@ -80,6 +80,7 @@ impl FamilyCore {
         shared: Arc<Shared>,
         limit: usize,
         expire_after: Option<Duration>,
+        now: Duration,
     ) -> Arc<Self> {
         let shape = match descriptor.kind {
             Kind::Counter => Some(Counter::SHAPE),
@@ -93,7 +94,7 @@ impl FamilyCore {
             search: Search::new(&descriptor.bounds),
             per_second: descriptor.name.unit().and_then(|unit| unit.per_second()).unwrap_or(1.0),
             shape,
-            registered: shared.clock.monotonic(),
+            registered: now,
             shared,
             limit,
             expire_after,
@@ -105,7 +106,7 @@ impl FamilyCore {
         });
         if core.descriptor.labels.is_empty() {
             // A family without labels has its one series from the start.
-            core.unindexed();
+            core.make_unindexed(0);
         }
         core
     }
@@ -253,7 +254,10 @@ impl FamilyCore {
         if let Some(found) = self.unindexed.get() {
             return *found;
         }
-        let age = self.age(self.shared.clock.monotonic());
+        self.make_unindexed(self.age(self.shared.clock.monotonic()))
+    }
+
+    fn make_unindexed(&self, age: u64) -> Found {
         *self.unindexed.get_or_init(|| {
             let words = vec![0; length_words(self.descriptor.labels.len())];
             // Without a cell left in the process, what is written is at least counted as lost.

@@ -5,7 +5,8 @@
 //! it is most likely after. Entries are bare addresses in this file: only the table follows them.
 //!
 //! One writer at a time, under the table's lock; any number of readers. A writer stores an address before the control
-//! byte that announces it, and the reader's acquiring load of the control word is the partner of that release.
+//! byte that announces it, and the reader's acquiring load of the control word is the partner of that release. A reader that
+//! holds on to an old control word may still come to a new address, which is why a miss proves nothing by itself.
 
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
@@ -154,7 +155,8 @@ impl Segment {
     /// Empties every place.
     pub(crate) fn clear(&self) {
         for group in &self.groups {
-            group.control.store(FRESH, Ordering::Release);
+            // Relaxed: it announces nothing, and whether entries move is told by the table's epoch.
+            group.control.store(FRESH, Ordering::Relaxed);
         }
         self.used.store(0, Ordering::Relaxed);
     }

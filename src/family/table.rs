@@ -70,7 +70,7 @@ const BIRTH_SHIFT: u32 = POSITION_BITS + 2;
 /// A directory is not doubled beyond so many leading bits. Only a hash that has failed gets there.
 const DEEPEST: usize = 28;
 
-/// So many entries in limbo that are held are enough to see that it is not worth while to look at more.
+/// So many entries in limbo that are held are enough to see that it is not worth while to look at more, however full it is.
 const MOST_HELD: usize = 64;
 
 /// Entries in a page.
@@ -152,7 +152,7 @@ pub struct Found {
 pub(crate) struct NoRoom;
 
 impl Table {
-    /// Removed entries that may wait to serve again; while there are more, no new series is made.
+    /// Removed entries that may wait to serve again; while there are more, and they are held, no new series is made.
     pub(crate) const LIMBO: usize = 16_384;
 
     /// A table for series of `labels` labels; with a value in the entry, or without.
@@ -255,10 +255,8 @@ impl Table {
     /// `life` is the bits of a `CellId`, or 0 for a series without cells, which is then named here.
     pub(crate) fn insert(&self, query: Query<'_>, index: bool, life: u64, birth: u64) -> Result<Found, NoRoom> {
         let mut store = self.store.lock();
-        // Too many that nobody holds are on their way out, and no reason to refuse one.
-        let reclaimed = store.reclaim(self);
-        let held = store.limbo.len() > Self::LIMBO && reclaimed == 0;
-        if index && (held || store.len >> POSITION_BITS != 0) {
+        let freed = store.reclaim(self);
+        if index && (store.limbo.len() > Self::LIMBO && !freed || store.len >> POSITION_BITS != 0) {
             return Err(NoRoom);
         }
         if index {
@@ -310,12 +308,12 @@ impl Table {
         if !self.is_listed(&store, found) {
             return false;
         }
-        // The life is over: its name goes. Acquire and release, as in `hide`; release is the partner of the acquiring load in
-        // `is_current`, for whoever has seen the life's cells change hands.
+        // The life is over: its name goes. Relaxed: whoever sees the life's cells change hands sees this too, by the lock under
+        // which they do; and a reader is kept from the entry's next words by the fence in `insert`.
         let over = |life| Some(life & PINS | HIDDEN);
         let _ = self
             .word(found.entry, LIFE)
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, over);
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, over);
         if self
             .segment(self.hash_of(found.entry))
             .is_some_and(|segment| segment.remove(self.hash_of(found.entry), found.entry.0.as_ptr()))
@@ -339,17 +337,20 @@ impl Table {
     /// Hides a series that no handle pins, so that it can be seen whether it is really idle. False if one does.
     pub(crate) fn hide(&self, found: Found) -> bool {
         let life = self.word(found.entry, LIFE);
-        // Only an unpinned life matches. Acquire and release: what was done through handles that are gone comes before.
-        life.compare_exchange(found.life, found.life | HIDDEN, Ordering::AcqRel, Ordering::Relaxed)
+        // Only an unpinned life matches. Acquire, the partner of the release in `unpin`: what was done through handles that are
+        // gone comes before, and the next collection reads it.
+        life.compare_exchange(found.life, found.life | HIDDEN, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
     }
 
     /// Shows a hidden series again; under the family's lock, which keeps it from being removed meanwhile.
     pub(crate) fn show(&self, found: Found) {
-        self.word(found.entry, LIFE).fetch_and(!HIDDEN, Ordering::AcqRel);
+        self.word(found.entry, LIFE).fetch_and(!HIDDEN, Ordering::Relaxed);
     }
 
     /// Keeps a life from expiring and its entry from serving again. False when the life is over.
+    ///
+    /// Relaxed: what the entry holds is known since it was found; and read-modify-writes do not end what a release began.
     #[inline]
     pub(crate) fn pin(&self, found: Found) -> bool {
         let pin = |life: u64| {
@@ -357,7 +358,7 @@ impl Table {
             lives.then_some(if life & PINS == PINS { life } else { life + ONE_PIN })
         };
         self.word(found.entry, LIFE)
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, pin)
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, pin)
             .is_ok()
     }
 
@@ -366,16 +367,16 @@ impl Table {
         let pin = |life: u64| (life & PINS != PINS).then_some(life + ONE_PIN);
         let _ = self
             .word(entry, LIFE)
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, pin);
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, pin);
     }
 
-    /// Takes one pin back.
+    /// Takes one pin back. Release, the partner of the acquiring loads in `reclaim` and `hide`.
     #[inline]
     pub(crate) fn unpin(&self, entry: Entry) {
         let unpin = |life: u64| (life & PINS != PINS).then_some(life - ONE_PIN);
         let _ = self
             .word(entry, LIFE)
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, unpin);
+            .fetch_update(Ordering::Release, Ordering::Relaxed, unpin);
     }
 
     /// Whether the life goes on and is not hidden.
@@ -384,9 +385,9 @@ impl Table {
         (self.word(found.entry, LIFE).load(Ordering::Relaxed) ^ found.life) & (IDENTITY | HIDDEN) == 0
     }
 
-    /// Whether the life goes on, hidden or not.
+    /// Whether the life goes on, hidden or not. Relaxed: see `remove`.
     pub(crate) fn is_current(&self, found: Found) -> bool {
-        (self.word(found.entry, LIFE).load(Ordering::Acquire) ^ found.life) & IDENTITY == 0
+        (self.word(found.entry, LIFE).load(Ordering::Relaxed) ^ found.life) & IDENTITY == 0
     }
 
     /// Marks a series as written to.
@@ -477,6 +478,7 @@ impl Table {
                 return Err(NoRoom);
             }
             self.epoch.fetch_add(1, Ordering::Relaxed);
+            // The partner of the fence in `surely_absent`: addresses are relaxed, and whoever is misled by one sees the epoch.
             fence(Ordering::Release);
             if split {
                 let next = store.segment(segment.depth() + 1);
@@ -572,9 +574,16 @@ impl Drop for Table {
     }
 }
 
+/// How many words an entry has of which so many are needed. There are few sizes of large ones: an entry serves again at its
+/// size alone, and values of ever new lengths would use up memory without end.
+fn room(words: usize) -> usize {
+    words.next_multiple_of((words.next_power_of_two() / 16).max(1))
+}
+
 impl Store {
     /// Memory for an entry of so many words: one that can serve again, or new.
     fn entry(&mut self, words: usize) -> Entry {
+        let words = room(words);
         if let Some(entry) = self.free.get_mut(&words).and_then(Vec::pop) {
             return entry;
         }
@@ -613,17 +622,17 @@ impl Store {
     }
 
     /// Frees some of the entries in limbo that nobody holds any more: more than one insert and one removal add, so that
-    /// limbo shrinks while either goes on. How many: more if limbo is full, but never so many that an insert takes long.
-    fn reclaim(&mut self, table: &Table) -> usize {
+    /// limbo shrinks while either goes on. Whether there was one.
+    fn reclaim(&mut self, table: &Table) -> bool {
         // Acquire, here and in `read`: a reader's last use of an entry comes before the release in `Held::drop`.
         let over = |(_, over): &(u64, Arc<AtomicBool>)| over.load(Ordering::Acquire);
         while self.readings.front().is_some_and(over) {
             self.readings.pop_front();
         }
         let oldest = self.readings.front().map_or(u64::MAX, |(number, _)| *number);
-        let some = if self.limbo.len() > Table::LIMBO { 128 } else { 4 };
-        let (mut held, mut reclaimed) = (0, 0);
-        for _ in 0..some.min(self.limbo.len()) {
+        let (mut freed, mut held) = (0, 0);
+        let most_held = if self.limbo.len() > Table::LIMBO { MOST_HELD } else { 4 };
+        while freed < 4 && held < most_held.min(self.limbo.len()) {
             let Some((newest, entry)) = self.limbo.pop_front() else {
                 break;
             };
@@ -631,16 +640,13 @@ impl Store {
             if pinned || oldest <= newest {
                 self.limbo.push_back((newest, entry));
                 held += 1;
-                if held == MOST_HELD {
-                    break;
-                }
             } else {
-                let words = table.text_at() + table.text_words(entry);
+                let words = room(table.text_at() + table.text_words(entry));
                 self.free.entry(words).or_default().push(entry);
-                reclaimed += 1;
+                freed += 1;
             }
         }
-        reclaimed
+        freed > 0
     }
 }
 
@@ -774,6 +780,11 @@ pub(crate) struct Row<'a> {
     pub(crate) overflow: bool,
     held: PhantomData<&'a [u64]>,
 }
+
+// SAFETY: a row is a shared reference to words that do not change.
+unsafe impl Send for Row<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Row<'_> {}
 
 impl<'a> Row<'a> {
     /// A row of words that [`Query::words`] gave.
@@ -955,7 +966,7 @@ mod models {
     #[test]
     fn a_series_is_never_surely_absent_while_one_segment_of_several_is_split() {
         // The lower half is split before, and the directory is long enough for the upper half.
-        split(&[0, 1, 2, 3, 0, 1, 2, 3]);
+        split(&[0, 1, 0, 1, 2, 3, 2, 3]);
     }
 
     #[test]

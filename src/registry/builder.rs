@@ -97,7 +97,9 @@ impl<I: Instrument, L> InstrumentBuilder<'_, I, L> {
             labels,
             bounds: self.buckets.as_ref().map(Buckets::shared),
         };
-        let make = |descriptor, shared: Arc<Shared>| FamilyCore::new(descriptor, shared, self.limit, self.expire_after);
+        let make = |descriptor, shared: Arc<Shared>, now| {
+            FamilyCore::new(descriptor, shared, self.limit, self.expire_after, now)
+        };
         self.registry.family(declaration, make)
     }
 }

@@ -47,7 +47,11 @@ impl Program {
 
     /// Waits for a line that `pick` takes, and hands back what it made of it. An error, with all that was
     /// printed, if the program ends first or `patience` does.
-    pub fn wait_for_line<T>(&mut self, patience: Duration, pick: impl Fn(&str) -> Option<T>) -> Result<T, String> {
+    pub fn wait_for_line<T>(
+        &mut self,
+        patience: Duration,
+        mut pick: impl FnMut(&str) -> Option<T>,
+    ) -> Result<T, String> {
         let deadline = Instant::now() + patience;
         loop {
             match self.next_line(deadline) {

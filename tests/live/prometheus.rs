@@ -76,11 +76,15 @@ impl Prometheus {
                 .arg("--scrape.discovery-reload-interval=100ms")
                 .args(settings.flags),
         );
+        // The two lines come in either order.
+        let (mut address, mut ready) = (None::<SocketAddr>, false);
         let address = program.wait_for_line(PATIENCE, |line| {
-            line.contains("Listening on")
-                .then(|| word_after(line, "address=")?.parse().ok())?
+            if line.contains("Listening on") {
+                address = word_after(line, "address=").and_then(|word| word.parse().ok());
+            }
+            ready |= line.contains("Server is ready");
+            address.filter(|_| ready)
         })?;
-        program.wait_for_line(PATIENCE, |line| line.contains("Server is ready").then_some(()))?;
         Ok(Prometheus {
             program,
             address,

@@ -190,8 +190,9 @@ impl Front {
     /// Counts `times` observations of `value` in the counting cell `offset`, and adds their sum to the block's floats; the
     /// owner's to call. False, with nothing changed, when the slow path has to be taken.
     ///
-    /// The sum has two cells, and the count's lowest bit picks one: an addition then does not have to wait for the one
-    /// before it to pass through memory. Count first, sum second, with a release whose partner is the acquiring load in
+    /// The sum has two cells, and the lowest bit of `offset` picks one: an addition then seldom has to wait for the one before it
+    /// to pass through memory, and its cell is known without waiting for the count. Where there is but one counting cell, as in
+    /// a float counter, the second stays unused. Count first, sum second, with a release whose partner is the acquiring load in
     /// `Space::sum`: a reader, who takes the sum first, counts at least the observations that are in the sum. The sum never is
     /// ahead; it lags by what is observed while it is read.
     #[inline(always)]

@@ -273,6 +273,7 @@ mod tests {
                 }),
                 rows,
                 values: self.values.clone(),
+                lives: Vec::new(),
             }
         }
 

@@ -236,6 +236,7 @@ impl Observable {
             descriptor: Arc::new(descriptor),
             rows: no_labels(),
             values,
+            lives: Vec::new(),
         })
     }
 }
@@ -430,6 +431,7 @@ impl GivenFamily {
                 ends: ends.into(),
             },
             values,
+            lives: Vec::new(),
         })
     }
 }

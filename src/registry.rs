@@ -251,6 +251,17 @@ impl Registry {
 
     /// The values of all metrics at this moment.
     pub fn snapshot(&self) -> Snapshot {
+        self.snapshot_with(false)
+    }
+
+    /// The values of all metrics at this moment, with the lives of those series that have cells: by them an exporter knows a series again, and tells it from a later one with
+    /// the same labels.
+    #[allow(dead_code)] // until there is an exporter
+    pub(crate) fn snapshot_for_export(&self) -> Snapshot {
+        self.snapshot_with(true)
+    }
+
+    fn snapshot_with(&self, lives: bool) -> Snapshot {
         let (sources, collectors) = {
             let sources = self.inner.sources.lock();
             (
@@ -261,7 +272,7 @@ impl Registry {
         // No lock is held from here on: closures may do with the registry what they like.
         let ledger = &self.inner.shared.ledger;
         let family = |source: &Source| match source {
-            Source::Family(family) => Some(family.collect()),
+            Source::Family(family) => Some(family.collect(lives)),
             Source::Observable(observable) => observable.collect(ledger),
         };
         let mut families: Vec<FamilySnapshot> = sources.iter().filter_map(family).collect();

@@ -46,6 +46,10 @@ pub struct FamilySnapshot {
     pub(crate) descriptor: Arc<Descriptor>,
     pub(crate) rows: Rows,
     pub(crate) values: Values,
+    /// By place, the life of the series there, which no other series of the process ever has; 0 where there is none. Only
+    /// in a snapshot for an exporter, of a family whose series have cells; else empty.
+    #[allow(dead_code)] // until there is an exporter
+    pub(crate) lives: Vec<u64>,
 }
 
 /// The label values of a family's series, by place. A place may be empty.
@@ -151,6 +155,11 @@ impl FamilySnapshot {
         self.descriptor.kind
     }
 
+    /// Whether a closure gave it when the snapshot was taken: an observable instrument's, or a collector's.
+    pub fn is_observed(&self) -> bool {
+        matches!(self.rows, Rows::Given { .. })
+    }
+
     /// Its series, in a stable order.
     pub fn series(&self) -> impl Iterator<Item = SeriesSnapshot<'_>> {
         (0..self.rows.places()).filter_map(|place| {
@@ -242,6 +251,33 @@ impl<'a> SeriesSnapshot<'a> {
             .chain(overflow)
     }
 
+    /// Its attributes, as OTLP has them (<https://opentelemetry.io/docs/specs/otel/common/#attribute>): the registry's own labels
+    /// first, then the family's, their names as they were registered.
+    ///
+    /// The overflow series, which stands for all label sets past the family's limit, has none here: whoever writes it says by
+    /// [`is_overflow`](Self::is_overflow) what it is.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), tidegauge::RegisterError> {
+    /// let registry = tidegauge::Registry::builder().label("cloud.region", "eu").build()?;
+    /// let requests = registry.counter("requests_total", "Requests served.").labels(["http.route"]).register()?;
+    /// requests.with(["/users"]).inc();
+    ///
+    /// let snapshot = registry.snapshot();
+    /// let series = snapshot.family("requests_total").unwrap().series().next().unwrap();
+    /// assert!(series.attributes().eq([("cloud.region", "eu"), ("http.route", "/users")]));
+    /// assert!(series.labels().eq([("cloud_region", "eu"), ("http_route", "/users")]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn attributes(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let descriptor = &self.family.descriptor;
+        let constant = descriptor.constant.iter().map(|(name, value)| (name.given(), &**value));
+        let names = descriptor.labels.iter().map(|label| label.given());
+        let overflow = self.row.overflow;
+        constant.filter(move |_| !overflow).chain(names.zip(self.row.values()))
+    }
+
     /// The value of the label of this name.
     pub fn label(self, name: &str) -> Option<&'a str> {
         self.labels().find_map(|(each, value)| (each == name).then_some(value))
@@ -295,5 +331,113 @@ impl<'a> HistogramValue<'a> {
     /// What they add up to; those that are not finite are left out.
     pub fn sum(self) -> f64 {
         self.sum
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{Buckets, Registry};
+
+    /// The lives of a family's series, with the values of their first labels, by place.
+    fn lives<'a>(snapshot: &'a Snapshot, name: &str) -> Vec<(&'a str, u64)> {
+        let family = snapshot.family(name).expect("it is registered");
+        let life = |series: SeriesSnapshot<'a>| {
+            let value = series.labels().next().map_or("", |(_, value)| value);
+            (value, family.lives[series.place()])
+        };
+        family.series().map(life).collect()
+    }
+
+    #[test]
+    fn a_series_is_known_again_by_its_life_and_one_with_its_labels_is_another() {
+        let registry = Registry::new();
+        let jobs = registry.counter("jobs", "Jobs.").labels(["kind"]).register().unwrap();
+        for kind in ["a", "b", "c"] {
+            jobs.with([kind]).inc();
+        }
+        let first = registry.snapshot_for_export();
+        let before = lives(&first, "jobs");
+        assert!(before.iter().all(|(_, life)| *life != 0));
+        assert!(before[0].1 != before[1].1 && before[1].1 != before[2].1);
+
+        jobs.remove(["b"]);
+        let second = registry.snapshot_for_export();
+        assert_eq!(lives(&second, "jobs"), [before[0], before[2]]);
+        assert_eq!(second.family("jobs").unwrap().lives, [before[0].1, 0, before[2].1]);
+
+        jobs.with(["b"]).inc();
+        let third = registry.snapshot_for_export();
+        let after = lives(&third, "jobs");
+        assert_eq!((after[0], after[2]), (before[0], before[2]));
+        assert_eq!(after[1].0, "b");
+        assert!(!before.contains(&after[1]) && after[1].1 != 0);
+    }
+
+    #[test]
+    fn all_kinds_with_cells_have_lives_the_overflow_series_too() {
+        let registry = Registry::new();
+        registry.float_counter("seconds", "Float.").register().unwrap();
+        registry.up_down_counter("open", "Up and down.").register().unwrap();
+        let buckets = Buckets::explicit([1.0, 2.0]).unwrap();
+        registry
+            .histogram("size", "Histogram.")
+            .buckets(buckets)
+            .register()
+            .unwrap();
+        let limited = registry.counter("limited", "Counter.").labels(["kind"]).limit(1);
+        let limited = limited.register().unwrap();
+        for kind in ["a", "b"] {
+            limited.with([kind]).inc();
+        }
+
+        let snapshot = registry.snapshot_for_export();
+        let all = ["seconds_total", "open", "size", "limited_total"].map(|name| lives(&snapshot, name));
+        let mut all: Vec<u64> = all.concat().into_iter().map(|(_, life)| life).collect();
+        all.sort();
+        all.dedup();
+        assert!(all.len() == 5 && all[0] != 0, "{all:?}");
+        let limited = snapshot.family("limited_total").unwrap();
+        assert!(limited.series().last().unwrap().is_overflow());
+    }
+
+    #[test]
+    fn lives_are_in_no_snapshot_that_is_not_for_an_exporter_and_never_of_values_in_entries() {
+        let registry = Registry::new();
+        registry.counter("jobs", "Jobs.").register().unwrap();
+        registry.gauge("depth", "Gauge.").register().unwrap();
+        registry.int_gauge("entries", "Gauge.").register().unwrap();
+        registry.observable_gauge("load", "Observed.").register(|| 0.5).unwrap();
+        registry.collector(|families| {
+            families.counter("waits", "Given.").value(7_u64);
+        });
+        assert!(registry.snapshot().families().all(|family| family.lives.is_empty()));
+        let snapshot = registry.snapshot_for_export();
+        let with_lives: Vec<_> = snapshot
+            .families()
+            .filter(|family| !family.lives.is_empty())
+            .map(FamilySnapshot::name)
+            .collect();
+        assert_eq!(with_lives, ["jobs_total"]);
+        let observed: Vec<_> = snapshot
+            .families()
+            .filter(|family| family.is_observed())
+            .map(FamilySnapshot::name)
+            .collect();
+        assert_eq!(observed, ["load", "waits_total"]);
+    }
+
+    #[test]
+    fn an_overflow_series_has_no_attributes() {
+        let registry = Registry::builder().label("region", "eu").build().unwrap();
+        let jobs = registry.counter("jobs", "Jobs.").labels(["job.kind"]).limit(1);
+        let jobs = jobs.register().unwrap();
+        for kind in ["a", "b"] {
+            jobs.with([kind]).inc();
+        }
+        let snapshot = registry.snapshot();
+        let series: Vec<_> = snapshot.family("jobs").unwrap().series().collect();
+        assert!(series[0].attributes().eq([("region", "eu"), ("job.kind", "a")]));
+        assert!(series[1].is_overflow() && series[1].attributes().next().is_none());
     }
 }

@@ -287,7 +287,7 @@ impl FamilyCore {
 
     /// Removes the labelled series for which `keep` says false. `keep` may do with the family what it likes.
     pub(crate) fn retain(&self, keep: &mut dyn FnMut(SeriesSnapshot<'_>) -> bool) {
-        let Read { snapshot, places, .. } = self.read(true, false);
+        let Read { snapshot, places, .. } = self.read(true, false, false);
         let labelled = snapshot.series().filter(|series| !series.is_overflow());
         let unwanted: Vec<usize> = labelled
             .filter(|series| !keep(*series))
@@ -330,31 +330,34 @@ impl FamilyCore {
         }
     }
 
-    /// The family's values at this moment; ends series that have been idle for long enough.
-    pub(crate) fn collect(&self) -> FamilySnapshot {
+    /// The family's values at this moment, with the lives of its series if `lives` says so; ends series that have been idle
+    /// for long enough.
+    pub(crate) fn collect(&self, lives: bool) -> FamilySnapshot {
         let Some(idle) = self.expire_after else {
-            return self.read(false, false).snapshot;
+            return self.read(false, false, lives).snapshot;
         };
         let turn = {
             let mut members = self.members.lock();
             members.turn += 1;
             members.turn
         };
-        let read = self.read(true, true);
+        let read = self.read(true, true, lives);
         self.expire(idle, turn, &read);
         read.snapshot
     }
 
     /// Reads all series. Where each is, is kept if `keep` says so; how much each has been written to, if `watch` does: for
-    /// [`expire`](Self::expire) alone, because asking takes the marks of entries.
+    /// [`expire`](Self::expire) alone, because asking takes the marks of entries. The snapshot has its series' lives if `lives`
+    /// does and they have cells.
     ///
     /// It goes by batches, so that what is read of an entry is read while it is near: of very many series, only the first look
     /// at each has to wait for memory.
-    fn read(&self, keep: bool, watch: bool) -> Read {
+    fn read(&self, keep: bool, watch: bool, lives: bool) -> Read {
         let mut reading = Table::read(&self.table);
         let len = reading.places();
         let mut columns = Columns::new(self.shape, len);
         let (mut places, mut writes, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        let mut lives = (lives && self.shape.is_some()).then(|| Vec::with_capacity(len));
         let mut batch = Vec::with_capacity(BATCH.min(len));
         let mut series = reading.series();
         for start in (0..len).step_by(BATCH) {
@@ -381,6 +384,9 @@ impl FamilyCore {
             if keep {
                 places.extend_from_slice(&batch);
             }
+            if let Some(lives) = &mut lives {
+                lives.extend(batch.iter().map(|found| found.map_or(0, life_of)));
+            }
             // A series that was removed meanwhile may have been added up in part. Its entry says so: it was marked before its
             // cells were touched.
             let current = |found: &Found| self.table.is_current(*found);
@@ -391,12 +397,19 @@ impl FamilyCore {
             gone.extend(ended.map(|(at, _)| start + at));
         }
         drop(series);
-        gone.into_iter().for_each(|place| reading.forget(place));
+        let mut lives = lives.unwrap_or_default();
+        for place in gone {
+            reading.forget(place);
+            if let Some(life) = lives.get_mut(place) {
+                *life = 0;
+            }
+        }
         let values = columns.values(self.descriptor.kind);
         let snapshot = FamilySnapshot {
             descriptor: self.descriptor.clone(),
             rows: Rows::Live(reading),
             values,
+            lives,
         };
         Read {
             snapshot,
@@ -465,6 +478,16 @@ impl Drop for FamilyCore {
 
 /// How many series are read at a time.
 const BATCH: usize = 256;
+
+/// The life of a series of a family whose series have cells: no other series of the process ever has it. 0 for one that came when
+/// no cell was left, and counts nothing.
+fn life_of(found: Found) -> u64 {
+    if found.life == CellId::UNSET.bits() {
+        0
+    } else {
+        found.life
+    }
+}
 
 fn total(counts: &[u64]) -> u64 {
     counts.iter().fold(0, |total, count| total.wrapping_add(*count))

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, LazyLock},
+    task::Waker,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -22,6 +23,12 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Time since the Unix epoch; it may go back when the system's clock is set.
     fn unix(&self) -> Duration;
+
+    /// Calls `waker` whenever the clock is moved, if it is one that is moved: threads that wait for a moment look at it again then. By
+    /// default nothing, because most clocks run by themselves.
+    fn wake_on_change(&self, waker: &Waker) {
+        let _ = waker;
+    }
 }
 
 /// The system's clocks.
@@ -56,6 +63,10 @@ impl SharedClock {
 
     pub(crate) fn unix(&self) -> Duration {
         self.0.unix()
+    }
+
+    pub(crate) fn wake_on_change(&self, waker: &Waker) {
+        self.0.wake_on_change(waker);
     }
 }
 

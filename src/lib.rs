@@ -55,11 +55,17 @@ mod family {
 #[cfg(not(loom))]
 mod clock;
 #[cfg(not(loom))]
+mod departure;
+#[cfg(not(loom))]
 mod descriptor;
+#[cfg(not(loom))]
+mod destination;
 #[cfg(not(loom))]
 mod encode;
 #[cfg(not(loom))]
 mod error;
+#[cfg(not(loom))]
+mod exporter;
 #[cfg(not(loom))]
 mod label;
 #[cfg(not(loom))]
@@ -70,6 +76,9 @@ mod ledger;
 mod name;
 #[cfg(not(loom))]
 mod observable;
+#[cfg(not(loom))]
+mod own_metrics;
+mod platform;
 #[cfg(not(loom))]
 mod registry;
 #[cfg(not(loom))]
@@ -83,8 +92,18 @@ pub mod testing;
 mod exports {
     pub use crate::clock::{Clock, SystemClock};
     pub use crate::descriptor::Kind;
+    pub use crate::destination::{Activity, Answer, BatchId, Destination, Payload, Preferences, Temporality};
     pub use crate::encode::{EncodeOptions, Format};
     pub use crate::error::RegisterError;
+    pub use crate::exporter::{
+        Exporter, StartError,
+        handle::{ExporterHandle, Flush},
+        points::{Point, Points, SeriesKey},
+        queue::DropPolicy,
+        report::{ExporterStatistics, FlushError, FlushReport},
+        retry::RetryPolicy,
+        sender::DeadLetter,
+    };
     pub use crate::family::Family;
     pub use crate::instrument::{
         Borrowed, Hold, Instrument, Kept, Pinned,

@@ -195,6 +195,7 @@ impl<'a> ObservableBuilder<'a> {
             unit: self.unit,
             labels: Vec::new(),
             bounds: None,
+            own: false,
         };
         let read = Box::new(move || read().into());
         self.registry.observable(declaration, |descriptor| Observable {
@@ -319,6 +320,20 @@ impl Families {
         self.family(Kind::Gauge, name, help)
     }
 
+    /// A count of the crate's own, without the registry's prefix.
+    pub(crate) fn own_counter(&mut self, name: &str, help: &str) -> &mut GivenFamily {
+        let family = self.family(Kind::Counter, name, help);
+        family.own = true;
+        family
+    }
+
+    /// A value of the crate's own, without the registry's prefix.
+    pub(crate) fn own_gauge(&mut self, name: &str, help: &str) -> &mut GivenFamily {
+        let family = self.family(Kind::Gauge, name, help);
+        family.own = true;
+        family
+    }
+
     fn family(&mut self, kind: Kind, name: &str, help: &str) -> &mut GivenFamily {
         self.families.push(GivenFamily {
             kind,
@@ -327,6 +342,7 @@ impl Families {
             unit: None,
             labels: Vec::new(),
             samples: Vec::new(),
+            own: false,
         });
         self.families.last_mut().expect("just pushed")
     }
@@ -341,6 +357,7 @@ pub struct GivenFamily {
     unit: Option<String>,
     labels: Vec<String>,
     samples: Vec<(Vec<String>, Number)>,
+    own: bool,
 }
 
 impl GivenFamily {
@@ -394,6 +411,7 @@ impl GivenFamily {
             unit: self.unit.as_deref(),
             labels: labels.map_err(|error| error.to_string())?,
             bounds: None,
+            own: self.own,
         };
         let mut descriptor = registry.describe(&declaration).map_err(|error| error.to_string())?;
         let refuse = |rule: &str| Err(format!("metric {:?}: {rule}", self.name));

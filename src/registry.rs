@@ -18,6 +18,7 @@ use crate::{
     ledger::{Ledger, Losses},
     name::{self, LabelName, MetricName, NameError},
     observable::{Collector, Families, Observable, ObservableBuilder},
+    own_metrics::OwnMetrics,
     snapshot::{FamilySnapshot, Snapshot},
     sync::{AtomicUsize, Mutex},
 };
@@ -26,7 +27,7 @@ use lint::{Lint, LintInput};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fmt,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -61,6 +62,9 @@ struct Inner {
     constant: Arc<[(LabelName, Box<str>)]>,
     shared: Arc<Shared>,
     sources: Mutex<Sources>,
+    own: OnceLock<Arc<OwnMetrics>>,
+    /// When the registry was made: monotonic, and since the Unix epoch.
+    made: (Duration, Duration),
 }
 
 #[derive(Default)]
@@ -97,6 +101,8 @@ pub(crate) struct Declaration<'a> {
     pub(crate) labels: Vec<LabelName>,
     /// As given, if they were.
     pub(crate) bounds: Option<Arc<[f64]>>,
+    /// The crate's own: its name has no prefix.
+    pub(crate) own: bool,
 }
 
 impl Registry {
@@ -131,6 +137,7 @@ impl Registry {
         series_limit: usize,
         clock: SharedClock,
     ) -> Self {
+        let made = (clock.monotonic(), clock.unix());
         let shared = Shared {
             clock,
             ledger: Ledger::new(),
@@ -143,6 +150,8 @@ impl Registry {
                 constant,
                 shared: Arc::new(shared),
                 sources: Mutex::default(),
+                own: OnceLock::new(),
+                made,
             }),
         }
     }
@@ -370,7 +379,8 @@ impl Registry {
         let Declaration {
             kind, name, help, unit, ..
         } = *declaration;
-        let name = MetricName::parse(kind.naming(), name, unit, self.inner.prefix.as_deref())?;
+        let prefix = self.inner.prefix.as_deref().filter(|_| !declaration.own);
+        let name = MetricName::parse(kind.naming(), name, unit, prefix)?;
         name::check_help(help)?;
         let constant = self.inner.constant.iter().map(|(name, _)| name);
         name::check_labels(&constant.chain(&declaration.labels).cloned().collect::<Vec<_>>())?;
@@ -388,6 +398,28 @@ impl Registry {
             bounds,
             registered: self.inner.shared.clock.unix(),
         })
+    }
+
+    /// What the registry says of itself; `show` is run once, when that is first wanted.
+    pub(crate) fn own_metrics_or(&self, show: impl FnOnce(&Arc<OwnMetrics>)) -> Arc<OwnMetrics> {
+        let mut made = None;
+        let own = self.inner.own.get_or_init(|| {
+            let own = Arc::new(OwnMetrics::new(self.inner.shared.clone(), self.inner.made));
+            made = Some(own.clone());
+            own
+        });
+        if let Some(own) = made {
+            show(&own);
+        }
+        own.clone()
+    }
+
+    pub(crate) fn clock(&self) -> &SharedClock {
+        &self.inner.shared.clock
+    }
+
+    pub(crate) fn attach(&self) -> Arc<crate::departure::Inbox> {
+        Arc::new(crate::departure::Inbox)
     }
 
     pub(crate) fn ledger(&self) -> &Ledger {

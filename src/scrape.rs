@@ -127,6 +127,14 @@ impl Filter {
         self.series = Some(Arc::new(show));
         self
     }
+
+    pub(crate) fn shows_family(&self, family: &FamilySnapshot) -> bool {
+        self.families.as_ref().is_none_or(|shows| shows(family))
+    }
+
+    pub(crate) fn shows(&self, series: SeriesSnapshot<'_>) -> bool {
+        self.series.as_ref().is_none_or(|shows| shows(series))
+    }
 }
 
 impl fmt::Debug for Filter {

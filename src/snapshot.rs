@@ -171,6 +171,41 @@ impl FamilySnapshot {
         })
     }
 
+    /// How many counts each of its series has in the column of values.
+    pub(crate) fn counts_width(&self) -> usize {
+        match &self.values {
+            Values::Counts(_) => 1,
+            Values::Integers(_) | Values::Floats(_) => 0,
+            Values::Histograms { .. } => self.descriptor.bounds.len() + 1,
+        }
+    }
+
+    /// When a series was first used, since the Unix epoch.
+    pub(crate) fn created(&self, row: Row<'_>) -> Duration {
+        self.descriptor.registered + Duration::from_millis(row.birth())
+    }
+
+    /// The life of the overflow series, if there is one.
+    pub(crate) fn overflow_life(&self) -> Option<u64> {
+        let last = self.lives.len().checked_sub(1)?;
+        self.rows.row(last, self)?.overflow.then(|| self.lives[last])
+    }
+
+    /// How much memory its values take.
+    pub(crate) fn bytes(&self) -> usize {
+        let values = match &self.values {
+            Values::Counts(values) => values.len(),
+            Values::Integers(values) => values.len(),
+            Values::Floats(values) => values.len(),
+            Values::Histograms { counts, sums } => counts.len() + sums.len(),
+        };
+        let words = match &self.rows {
+            Rows::Given { words, .. } => words.len(),
+            _ => 0,
+        };
+        8 * (values + words + self.lives.len()) + size_of::<FamilySnapshot>()
+    }
+
     /// The value in a place that has a series.
     pub(crate) fn value(&self, place: usize) -> Value<'_> {
         match &self.values {
@@ -211,6 +246,17 @@ impl Rows {
         match self {
             Rows::Live(reading) => reading.places(),
             Rows::Given { ends, .. } => ends.len(),
+        }
+    }
+
+    /// The label values that a closure gave for a place, as words.
+    pub(crate) fn given_words(&self, place: usize) -> Option<&[u64]> {
+        match self {
+            Rows::Given { words, ends } => {
+                let start = if place == 0 { 0 } else { ends[place - 1] as usize };
+                Some(&words[start..*ends.get(place)? as usize])
+            }
+            _ => None,
         }
     }
 

@@ -25,7 +25,7 @@ use crate::{
     snapshot::{SeriesSnapshot, Snapshot, Value},
     sync::Mutex,
 };
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, task::Waker, time::Duration};
 
 /// The value of a series: what a counter or a gauge stands at, or how many observations a histogram has counted. `None` if
 /// there is no such series.
@@ -141,6 +141,8 @@ pub struct ManualClock {
 struct Times {
     monotonic: Duration,
     unix: Duration,
+    /// Who waits for it to move; those that are gone are woken in vain, and forgotten.
+    wakers: Vec<Waker>,
 }
 
 impl ManualClock {
@@ -149,6 +151,7 @@ impl ManualClock {
         let times = Times {
             monotonic: Duration::ZERO,
             unix: Duration::from_secs(1_700_000_000),
+            wakers: Vec::new(),
         };
         ManualClock {
             times: Arc::new(Mutex::new(times)),
@@ -157,9 +160,13 @@ impl ManualClock {
 
     /// Moves on.
     pub fn advance(&self, by: Duration) {
-        let mut times = self.times.lock();
-        times.monotonic += by;
-        times.unix += by;
+        let wakers = {
+            let mut times = self.times.lock();
+            times.monotonic += by;
+            times.unix += by;
+            times.wakers.clone()
+        };
+        wakers.iter().for_each(Waker::wake_by_ref);
     }
 
     /// Sets the time since the Unix epoch, as an administrator might; the monotonic time stays.
@@ -181,5 +188,12 @@ impl Clock for ManualClock {
 
     fn unix(&self) -> Duration {
         self.times.lock().unix
+    }
+
+    fn wake_on_change(&self, waker: &Waker) {
+        let mut times = self.times.lock();
+        if !times.wakers.iter().any(|known| known.will_wake(waker)) {
+            times.wakers.push(waker.clone());
+        }
     }
 }

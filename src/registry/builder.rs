@@ -36,6 +36,7 @@ pub struct InstrumentBuilder<'a, I, L = Unlabelled> {
     buckets: Option<Buckets>,
     limit: usize,
     expire_after: Option<Duration>,
+    own: bool,
     kind: PhantomData<(fn() -> I, L)>,
 }
 
@@ -50,6 +51,7 @@ impl<'a, I: Instrument> InstrumentBuilder<'a, I> {
             buckets: None,
             limit: DEFAULT_SERIES_LIMIT,
             expire_after: None,
+            own: false,
             kind: PhantomData,
         }
     }
@@ -65,8 +67,15 @@ impl<'a, I: Instrument> InstrumentBuilder<'a, I> {
             buckets: self.buckets,
             limit: self.limit,
             expire_after: self.expire_after,
+            own: self.own,
             kind: PhantomData,
         }
+    }
+
+    /// Leaves the registry's prefix away: what the crate says of itself has the same name everywhere.
+    pub(crate) fn own(mut self) -> Self {
+        self.own = true;
+        self
     }
 
     /// The instrument.
@@ -96,6 +105,7 @@ impl<I: Instrument, L> InstrumentBuilder<'_, I, L> {
             unit: self.unit,
             labels,
             bounds: self.buckets.as_ref().map(Buckets::shared),
+            own: self.own,
         };
         let make = |descriptor, shared: Arc<Shared>, now| {
             FamilyCore::new(descriptor, shared, self.limit, self.expire_after, now)

@@ -1,0 +1,329 @@
+//! What the application holds of a running exporter, and the shells of its threads.
+
+use super::{
+    Parts,
+    report::{ExporterStatistics, FlushError, FlushFailure, FlushReport},
+    sender::{Next, Sender},
+    state::{Flushing, Shared},
+    ticker::Ticker,
+};
+use crate::registry::Registry;
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+    time::Duration,
+};
+
+/// A running exporter, made by [`Exporter::start`](crate::Exporter::start). Dropping it delivers what there is, within its
+/// [drop deadline](crate::Exporter::drop_deadline), and ends its threads.
+#[must_use = "dropped, it is shut down"]
+pub struct ExporterHandle {
+    /// None if its destination is disabled.
+    shared: Option<Arc<Shared>>,
+    drop_deadline: Duration,
+    registry: Registry,
+}
+
+impl ExporterHandle {
+    pub(crate) fn disabled(registry: &Registry) -> Self {
+        ExporterHandle {
+            shared: None,
+            drop_deadline: Duration::ZERO,
+            registry: registry.clone(),
+        }
+    }
+
+    pub(crate) fn start(parts: Parts, drop_deadline: Duration) -> io::Result<Self> {
+        let Parts { ticker, sender, shared } = parts;
+        let name = shared.name.clone();
+        let handle = ExporterHandle {
+            registry: shared.registry.clone(),
+            shared: Some(shared.clone()),
+            drop_deadline,
+        };
+        let mut running = Running::begin(&shared);
+        let sending = thread::Builder::new()
+            .name(format!("{name}-send"))
+            .spawn(move || send(sender, running))?;
+        shared.with(|state| state.sender = Some(sending.thread().clone()));
+        running = Running::begin(&shared);
+        let ticking = thread::Builder::new()
+            .name(format!("{name}-tick"))
+            .spawn(move || tick(ticker, running));
+        let ticking = ticking.inspect_err(|_| shared.stop())?;
+        shared.with(|state| state.ticker = Some(ticking.thread().clone()));
+        // What was woken before the threads were known is looked at now.
+        shared.wake_sender();
+        shared.wake_ticker();
+        Ok(handle)
+    }
+
+    /// The exporter's name, as in the label `exporter` of its metrics; empty if its destination is disabled.
+    pub fn name(&self) -> &str {
+        self.shared.as_ref().map_or("", |shared| &shared.name)
+    }
+
+    /// Collects and delivers everything that was recorded before the call, and waits for it, up to `deadline`.
+    ///
+    /// Waits of the exporter's own, such as for the next try, are cut short; that of a far end that has asked for time is not: if it
+    /// lasts longer than the deadline, the flush returns at once.
+    ///
+    /// # Errors
+    ///
+    /// If not everything was delivered. The error says what was, what is kept and will be tried again, and what is lost.
+    pub fn flush(&self, deadline: Duration) -> Result<FlushReport, FlushError> {
+        let Some(shared) = self.usable()? else {
+            return Ok(FlushReport::default());
+        };
+        wait_for_flush(shared, deadline)
+    }
+
+    /// As [`flush`](ExporterHandle::flush), for async code: a future for any runtime. It is asked for at once, not when the
+    /// future is first polled, and the future owns nothing of the handle.
+    pub fn flush_async(&self, deadline: Duration) -> Flush {
+        match self.usable() {
+            Err(error) => Flush(FlushState::Ready(Some(Err(error)))),
+            Ok(None) => Flush(FlushState::Ready(Some(Ok(FlushReport::default())))),
+            Ok(Some(shared)) => Flush(FlushState::Asked {
+                id: shared.request_flush(deadline),
+                shared: shared.clone(),
+            }),
+        }
+    }
+
+    /// Delivers what there is and ends the exporter's threads, within `deadline`. A send that hangs is left to itself, and its points are
+    /// reported as unclear.
+    ///
+    /// # Errors
+    ///
+    /// If not everything was delivered; what is still here is lost with the exporter. A further call, or one after a fork, only
+    /// says so.
+    pub fn shutdown(&self, deadline: Duration) -> Result<FlushReport, FlushError> {
+        let Some(shared) = self.usable()? else {
+            return Ok(FlushReport::default());
+        };
+        shut_down(shared, deadline)
+    }
+
+    /// What the exporter has done so far.
+    pub fn stats(&self) -> ExporterStatistics {
+        self.shared
+            .as_ref()
+            .map(|shared| statistics(shared))
+            .unwrap_or_default()
+    }
+
+    /// The registry that is exported.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// What can be asked anything: not after a fork, when the threads and perhaps their locks belong to another process.
+    fn usable(&self) -> Result<Option<&Arc<Shared>>, FlushError> {
+        let Some(shared) = &self.shared else {
+            return Ok(None);
+        };
+        let fail = |failure| FlushError::new(&shared.name, &shared.address, failure, FlushReport::default());
+        if shared.generation != crate::platform::generation() {
+            return Err(fail(FlushFailure::Forked));
+        }
+        if shared.with(|state| state.stopping.is_some()) {
+            return Err(fail(FlushFailure::Stopped));
+        }
+        Ok(Some(shared))
+    }
+}
+
+impl Drop for ExporterHandle {
+    fn drop(&mut self) {
+        if let Ok(Some(shared)) = self.usable()
+            && let Err(error) = shut_down(shared, self.drop_deadline)
+        {
+            log::warn!("{error}");
+        }
+    }
+}
+
+impl fmt::Debug for ExporterHandle {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ExporterHandle")
+            .field("name", &self.name())
+            .field("statistics", &self.stats())
+            .finish()
+    }
+}
+
+/// A flush that is being waited for; see [`ExporterHandle::flush_async`].
+#[must_use = "the flush goes on, but nobody learns what came of it"]
+pub struct Flush(FlushState);
+
+enum FlushState {
+    Asked { id: u64, shared: Arc<Shared> },
+    Ready(Option<Result<FlushReport, FlushError>>),
+}
+
+impl Future for Flush {
+    type Output = Result<FlushReport, FlushError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            FlushState::Ready(result) => Poll::Ready(result.take().expect("a future is not polled after its end")),
+            FlushState::Asked { id, shared } => match shared.poll_flush(*id, context.waker()) {
+                Flushing::Pending => Poll::Pending,
+                Flushing::Done(result) => {
+                    shared.forget_flush(*id);
+                    self.0 = FlushState::Ready(None);
+                    Poll::Ready(result)
+                }
+            },
+        }
+    }
+}
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        if let FlushState::Asked { id, shared } = &self.0
+            && shared.generation == crate::platform::generation()
+        {
+            shared.forget_flush(*id);
+        }
+    }
+}
+
+impl fmt::Debug for Flush {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Flush")
+    }
+}
+
+/// Wakes a thread that waits for anything.
+struct ThreadWaker(Thread);
+
+impl Wake for ThreadWaker {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn this_thread() -> Waker {
+    Arc::new(ThreadWaker(thread::current())).into()
+}
+
+/// Waits until it is woken or the clock says so much; earlier now and then.
+fn park(shared: &Shared, until: Duration) {
+    let now = shared.clock.monotonic();
+    if until > now {
+        thread::park_timeout(until - now);
+    }
+}
+
+/// What an exporter has done so far.
+pub(crate) fn statistics(shared: &Shared) -> ExporterStatistics {
+    let now = shared.clock.monotonic();
+    let (queued, bytes, since) = shared.with(|state| {
+        (
+            state.queue.len() as u64,
+            state.queue.bytes() as u64,
+            state.progress.undelivered_since,
+        )
+    });
+    let telemetry = &shared.telemetry;
+    let last_success = telemetry.last_success.get();
+    ExporterStatistics {
+        collections: telemetry.collection_duration.get().count(),
+        delivered_points: telemetry.points.delivered.get(),
+        delivered_payloads: telemetry.payloads.delivered.get(),
+        retried_points: telemetry.points.retried.get(),
+        rejected_points: telemetry.points.rejected.get(),
+        carried_over_points: telemetry.points.carried_over.get(),
+        possible_duplicate_points: telemetry.points.possible_duplicate.get(),
+        dropped_queue_full_points: telemetry.dropped_points.queue_full.get(),
+        dropped_queue_bytes_points: telemetry.dropped_points.queue_bytes.get(),
+        dropped_removed_series_points: telemetry.dropped_points.removed_series.get(),
+        dead_letters: telemetry.dead_letters.get(),
+        connections: telemetry.connections.get(),
+        credential_reloads: telemetry.credential_reloads.get(),
+        queued_collections: queued,
+        queued_bytes: bytes,
+        oldest_undelivered: since.map(|since| now.saturating_sub(since)),
+        last_success: (last_success > 0.0).then(|| Duration::from_secs_f64(last_success)),
+    }
+}
+
+fn wait_for_flush(shared: &Arc<Shared>, deadline: Duration) -> Result<FlushReport, FlushError> {
+    let waker = this_thread();
+    shared.clock.wake_on_change(&waker);
+    let until = shared.clock.monotonic().saturating_add(deadline);
+    let id = shared.request_flush(deadline);
+    loop {
+        if let Flushing::Done(result) = shared.poll_flush(id, &waker) {
+            shared.forget_flush(id);
+            return result;
+        }
+        park(shared, until);
+    }
+}
+
+fn shut_down(shared: &Arc<Shared>, deadline: Duration) -> Result<FlushReport, FlushError> {
+    let until = shared.clock.monotonic().saturating_add(deadline);
+    shared.with(|state| state.stopping = Some(until));
+    let result = wait_for_flush(shared, deadline);
+    shared.stop();
+    let waker = this_thread();
+    shared.clock.wake_on_change(&waker);
+    loop {
+        let running = shared.with(|state| {
+            state.ended = Some(waker.clone());
+            state.running
+        });
+        if running == 0 || shared.clock.monotonic() >= until {
+            // What still runs hangs in a closure, or in a send; it ends by itself when that does.
+            return result;
+        }
+        park(shared, until);
+    }
+}
+
+/// Says when a thread has ended, however it does.
+struct Running(Arc<Shared>);
+
+impl Running {
+    fn begin(shared: &Arc<Shared>) -> Self {
+        shared.with(|state| state.running += 1);
+        Running(shared.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let ended = self.0.with(|state| {
+            state.running -= 1;
+            state.ended.clone()
+        });
+        if let Some(ended) = ended {
+            ended.wake();
+        }
+    }
+}
+
+fn tick(mut ticker: Ticker, running: Running) {
+    running.0.clock.wake_on_change(&this_thread());
+    while let Some(until) = ticker.step() {
+        park(&running.0, until);
+    }
+}
+
+fn send(mut sender: Sender, running: Running) {
+    running.0.clock.wake_on_change(&this_thread());
+    loop {
+        match sender.step() {
+            Next::Again => {}
+            Next::Wait(until) => park(&running.0, until.unwrap_or(Duration::MAX)),
+            Next::Stop => return,
+        }
+    }
+}

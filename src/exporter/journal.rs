@@ -1,0 +1,148 @@
+//! What an exporter logs: changes of its state, and what servers refuse, each rarely.
+
+use std::{collections::HashMap, time::Duration};
+
+/// Writes an exporter's log, through the `log` crate.
+pub(crate) struct Journal {
+    exporter: String,
+    address: String,
+    /// What the last message of the log said of the far end.
+    state: FarEnd,
+    /// When a message of a kind was last written, and how many have been left out since.
+    written: HashMap<&'static str, (Option<Duration>, u64)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FarEnd {
+    Takes,
+    Fails,
+    /// Nothing is sent, but for probes.
+    Left,
+}
+
+/// A kind of message that is not a change of state is written this often at most.
+const RARELY: Duration = Duration::from_secs(60);
+
+/// So much of what a server says is kept.
+const MOST_WORDS: usize = 500;
+
+impl Journal {
+    pub(crate) fn new(exporter: &str, address: &str) -> Self {
+        let address = match address {
+            "" => String::new(),
+            address => format!(" to {address}"),
+        };
+        Journal {
+            exporter: exporter.to_owned(),
+            address,
+            state: FarEnd::Takes,
+            written: HashMap::new(),
+        }
+    }
+
+    /// What somebody else said, fit for a log: no control characters, and not too much of it.
+    pub(crate) fn words(&self, said: &str) -> String {
+        let mut words: String = said
+            .chars()
+            .map(|each| if each.is_control() { ' ' } else { each })
+            .take(MOST_WORDS)
+            .collect();
+        words.truncate(words.trim_end().len());
+        words
+    }
+
+    /// A send has failed; `open` says that only probes are sent from now on.
+    pub(crate) fn failed(&mut self, now: Duration, open: bool, message: &str) {
+        let omitted = match self.state {
+            FarEnd::Left | FarEnd::Fails if !(open && self.state == FarEnd::Fails) => self.is_rare("failed", now),
+            _ => None,
+        };
+        let (exporter, address) = (&self.exporter, &self.address);
+        match self.state {
+            FarEnd::Takes => {
+                log::warn!("exporter {exporter:?}{address}: cannot deliver, and tries again: {message}");
+                self.state = FarEnd::Fails;
+            }
+            FarEnd::Fails if open => {
+                log::warn!(
+                    "exporter {exporter:?}{address}: still cannot deliver, and only probes from now on: {message}"
+                );
+                self.state = FarEnd::Left;
+            }
+            _ => {
+                if let Some(omitted) = omitted {
+                    log::debug!("exporter {exporter:?}{address}: cannot deliver: {message}{omitted}");
+                }
+            }
+        }
+    }
+
+    /// The far end has taken something.
+    pub(crate) fn succeeded(&mut self) {
+        if self.state == FarEnd::Left {
+            self.state = FarEnd::Fails;
+        }
+    }
+
+    /// Nothing waits any more.
+    pub(crate) fn all_delivered(&mut self) {
+        if self.state != FarEnd::Takes {
+            self.state = FarEnd::Takes;
+            log::info!(
+                "exporter {:?}{}: delivers again, and nothing is behind",
+                self.exporter,
+                self.address
+            );
+        }
+    }
+
+    pub(crate) fn rejected(&mut self, now: Duration, points: u64, message: &str) {
+        if let Some(omitted) = self.is_rare("rejected", now) {
+            log::error!(
+                "exporter {:?}{}: {points} points are refused for good: {message}{omitted}",
+                self.exporter,
+                self.address
+            );
+        }
+    }
+
+    pub(crate) fn warned(&mut self, now: Duration, message: &str) {
+        if let Some(omitted) = self.is_rare("warned", now) {
+            log::warn!(
+                "exporter {:?}{}: the far end warns: {message}{omitted}",
+                self.exporter,
+                self.address
+            );
+        }
+    }
+
+    pub(crate) fn halved(&mut self, now: Duration, points: usize, message: &str) {
+        if let Some(omitted) = self.is_rare("halved", now) {
+            log::warn!(
+                "exporter {:?}{}: sends {points} points at a time, because more are too much: {message}{omitted}",
+                self.exporter,
+                self.address
+            );
+        }
+    }
+
+    pub(crate) fn panicked(&mut self, what: &str) {
+        log::error!("exporter {:?}{}: {what} panicked", self.exporter, self.address);
+    }
+
+    /// Whether a message may be written now, with what is to be said of those that were left out.
+    fn is_rare(&mut self, kind: &'static str, now: Duration) -> Option<String> {
+        let (last, omitted) = self.written.entry(kind).or_default();
+        if last.is_some_and(|last| now.saturating_sub(last) < RARELY) {
+            *omitted += 1;
+            return None;
+        }
+        let said = match *omitted {
+            0 => String::new(),
+            omitted => format!(" ({omitted} more like this since the last)"),
+        };
+        *last = Some(now);
+        *omitted = 0;
+        Some(said)
+    }
+}

@@ -1,0 +1,398 @@
+//! What is new, point by point, as a destination sees it.
+
+use super::{
+    marks::{FamilyMarks, Increment, Marks, increment},
+    work::{Claim, Item, Work},
+};
+use crate::{
+    destination::Temporality,
+    scrape::Filter,
+    snapshot::{FamilySnapshot, HistogramValue, SeriesSnapshot, Value},
+};
+use std::{fmt, sync::Arc, time::Duration};
+
+/// What is new since it was last delivered: families, and in each the points of its series.
+///
+/// A destination looks at the next point, puts it into its payload and takes it; see
+/// [`Destination::encode`](crate::Destination::encode). A series that is sent as increments has no point if it has not moved.
+/// The points of a series that was removed come before those of one that has its labels now.
+pub struct Points<'a> {
+    work: &'a Work,
+    marks: &'a Marks,
+    filter: Option<&'a Filter>,
+    at: Position,
+    /// Of the current item.
+    family_marks: Option<&'a FamilyMarks>,
+    /// The item that `family_marks` belongs to.
+    marked: Option<usize>,
+    peeked: Option<Peeked>,
+    /// Increments of a histogram's buckets.
+    scratch: Vec<u64>,
+    limit: usize,
+    /// For the points of one claim alone: where it ends. They are shown whether held or not.
+    until: Option<usize>,
+    taken: usize,
+    increments: usize,
+    claims: Vec<Claim>,
+    refused: Vec<(Claim, &'static str)>,
+}
+
+/// A place in a work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) item: usize,
+    pub(crate) place: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Peeked {
+    place: usize,
+    /// None for a value as it stands.
+    increment: Option<Increment>,
+    start: Duration,
+}
+
+/// What a payload, or the lack of one, was made of.
+pub(crate) struct Taken {
+    pub(crate) claims: Vec<Claim>,
+    pub(crate) points: usize,
+    /// How many of the points are increments.
+    pub(crate) increments: usize,
+    pub(crate) refused: Vec<(Claim, &'static str)>,
+    pub(crate) end: Position,
+}
+
+/// One point.
+#[derive(Clone, Copy)]
+pub struct Point<'a> {
+    series: SeriesSnapshot<'a>,
+    value: Value<'a>,
+    start: Duration,
+    time: Duration,
+    key: Option<SeriesKey>,
+}
+
+/// Tells the series of one family apart, for what is remembered about them from one payload to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct SeriesKey {
+    /// A small number that no other series has at the same time.
+    pub slot: usize,
+    /// A number that no other series with the same slot has ever.
+    pub life: u64,
+}
+
+impl<'a> Points<'a> {
+    pub(crate) fn new(
+        work: &'a Work,
+        marks: &'a Marks,
+        filter: Option<&'a Filter>,
+        from: Position,
+        limit: usize,
+    ) -> Self {
+        Points {
+            work,
+            marks,
+            filter,
+            at: from,
+            family_marks: None,
+            marked: None,
+            peeked: None,
+            scratch: Vec::new(),
+            limit,
+            until: None,
+            taken: 0,
+            increments: 0,
+            claims: Vec::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    /// The points that were claimed, as they were before the claim is acknowledged.
+    pub(crate) fn of_claim(work: &'a Work, marks: &'a Marks, claim: Claim) -> Self {
+        let from = Position {
+            item: claim.item,
+            place: claim.first,
+        };
+        Points {
+            until: Some(claim.end),
+            ..Points::new(work, marks, None, from, usize::MAX)
+        }
+    }
+
+    /// Goes to the next family that has a new point. None where there is none, or no room for one in this payload.
+    pub fn next_family(&mut self) -> Option<&'a FamilySnapshot> {
+        while self.at.item < self.work.items() {
+            if self.seek() {
+                return Some(self.work.item(self.at.item).family());
+            }
+            if self.is_full() || self.until.is_some() {
+                return None;
+            }
+            self.at = Position {
+                item: self.at.item + 1,
+                place: 0,
+            };
+        }
+        None
+    }
+
+    /// Since when the values of the current family's points count.
+    pub fn temporality(&self) -> Temporality {
+        match self.at.item < self.work.items() {
+            true => self.work.temporality(self.at.item),
+            false => Temporality::Cumulative,
+        }
+    }
+
+    /// The next point of the current family. None at the family's end, or when the exporter wants no more in this payload.
+    #[inline]
+    pub fn peek(&mut self) -> Option<Point<'_>> {
+        if !self.seek() {
+            return None;
+        }
+        let Peeked {
+            place,
+            increment,
+            start,
+        } = self.peeked?;
+        let item = self.work.item(self.at.item);
+        let family = item.family();
+        let row = family.rows.row(place, family)?;
+        let value = match increment {
+            None => family.value(place),
+            Some(Increment::Count(count)) => Value::Counter(count),
+            Some(Increment::Sum(sum)) => Value::FloatCounter(sum),
+            Some(Increment::Histogram { sum }) => Value::Histogram(HistogramValue {
+                bounds: &family.descriptor.bounds,
+                counts: &self.scratch,
+                sum,
+            }),
+        };
+        let key = match item {
+            Item::Family(_) if !row.overflow => family.lives.get(place).map(|life| SeriesKey {
+                slot: place,
+                life: *life,
+            }),
+            _ => None,
+        };
+        Some(Point {
+            series: SeriesSnapshot::new(family, row, place),
+            value,
+            start,
+            time: self.work.time(self.at.item),
+            key,
+        })
+    }
+
+    /// Takes the point that [`peek`](Points::peek) showed last: it is in the payload.
+    #[inline]
+    pub fn take(&mut self) {
+        if let Some(Peeked { place, increment, .. }) = self.peeked.take() {
+            self.taken += 1;
+            self.increments += increment.is_some() as usize;
+            self.claim(place);
+            self.at.place = place + 1;
+        }
+    }
+
+    /// Leaves out the point that [`peek`](Points::peek) showed last, for good, because it cannot be expressed. It is counted as
+    /// rejected, for this reason.
+    pub fn refuse(&mut self, reason: &'static str) {
+        if let Some(Peeked { place, .. }) = self.peeked.take() {
+            let claim = Claim {
+                item: self.at.item,
+                first: place,
+                end: place + 1,
+            };
+            self.refused.push((claim, reason));
+            self.at.place = place + 1;
+        }
+    }
+
+    /// Whether another point would be one too many.
+    fn is_full(&self) -> bool {
+        self.taken >= self.limit
+    }
+
+    /// Goes on to the next point of the current family, which may be one of several items. False at its end.
+    #[inline]
+    fn seek(&mut self) -> bool {
+        loop {
+            if self.peeked.is_some() {
+                return true;
+            }
+            if self.is_full() || self.at.item >= self.work.items() {
+                return false;
+            }
+            if self.marked != Some(self.at.item) {
+                self.family_marks = match self.work.is_delta(self.at.item) {
+                    true => self.marks.of(self.work.item(self.at.item).family()),
+                    false => None,
+                };
+                self.marked = Some(self.at.item);
+            }
+            if self.find() {
+                return true;
+            }
+            let next = self.at.item + 1;
+            if self.until.is_some() || next >= self.work.items() || !self.is_same_family(next) {
+                return false;
+            }
+            self.at = Position { item: next, place: 0 };
+        }
+    }
+
+    fn is_same_family(&self, next: usize) -> bool {
+        let descriptor = |index: usize| &self.work.item(index).family().descriptor;
+        Arc::ptr_eq(descriptor(self.at.item), descriptor(next))
+    }
+
+    /// Finds the next point of the current item.
+    #[inline]
+    fn find(&mut self) -> bool {
+        let item = self.work.item(self.at.item);
+        let family = item.family();
+        let is_delta = self.work.is_delta(self.at.item);
+        let time = self.work.time(self.at.item);
+        let end = self.until.unwrap_or_else(|| family.rows.places());
+        for place in self.at.place..end {
+            let Some(row) = family.rows.row(place, family) else {
+                continue;
+            };
+            if let Some(filter) = self.filter
+                && !filter.shows(SeriesSnapshot::new(family, row, place))
+            {
+                if item.departed().is_some() {
+                    // Not wanted, so there is nothing to wait for.
+                    self.claim(place);
+                }
+                continue;
+            }
+            let created = || family.created(row).min(time);
+            let (increment, start) = if is_delta {
+                let mark = self
+                    .family_marks
+                    .and_then(|marks| marks.mark(family, place, item.departed()));
+                if self.until.is_none() && mark.is_some_and(|mark| mark.is_held()) {
+                    continue;
+                }
+                // One that was made to be held, and let go of, says nothing.
+                let mark = mark.filter(|mark| !mark.end().is_zero());
+                let value = family.value(place);
+                let Some(increment) = increment(value, mark, family.is_observed(), &mut self.scratch) else {
+                    self.claim(place);
+                    continue;
+                };
+                let start = mark.map_or_else(created, |mark| mark.end().min(time));
+                (Some(increment), start)
+            } else {
+                (None, created())
+            };
+            self.peeked = Some(Peeked {
+                place,
+                increment,
+                start,
+            });
+            self.at.place = place;
+            return true;
+        }
+        self.at.place = end;
+        false
+    }
+
+    #[inline]
+    fn claim(&mut self, place: usize) {
+        match self.claims.last_mut() {
+            Some(claim) if claim.item == self.at.item && claim.end == place => claim.end += 1,
+            _ => self.claims.push(Claim {
+                item: self.at.item,
+                first: place,
+                end: place + 1,
+            }),
+        }
+    }
+
+    /// Refuses the next point, of whichever family: a destination that neither takes nor refuses would never end.
+    pub(crate) fn refuse_next(&mut self, reason: &'static str) {
+        if self.next_family().is_some() {
+            self.refuse(reason);
+        }
+    }
+
+    /// Whether nothing has been done with any point.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.taken == 0 && self.refused.is_empty()
+    }
+
+    pub(crate) fn finish(self) -> Taken {
+        Taken {
+            claims: self.claims,
+            points: self.taken,
+            increments: self.increments,
+            refused: self.refused,
+            end: self.at,
+        }
+    }
+}
+
+impl<'a> Point<'a> {
+    /// Its labels, the registry's own among them, as Prometheus spells their names.
+    pub fn labels(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        self.series.labels()
+    }
+
+    /// Its labels, the registry's own among them, with their names as they were registered. The series for all that was past the
+    /// family's limit has none: see [`is_overflow`](Point::is_overflow).
+    pub fn attributes(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        self.series.attributes()
+    }
+
+    /// Whether this is the series for all that was past the family's limit.
+    pub fn is_overflow(&self) -> bool {
+        self.series.is_overflow()
+    }
+
+    /// The value; where the temporality is [`Delta`](Temporality::Delta), what the series has counted since it was last
+    /// delivered.
+    pub fn value(&self) -> Value<'a> {
+        self.value
+    }
+
+    /// Since when the value counts, since the Unix epoch; not later than [`time`](Point::time).
+    pub fn start(&self) -> Duration {
+        self.start
+    }
+
+    /// When the value was read, since the Unix epoch.
+    pub fn time(&self) -> Duration {
+        self.time
+    }
+
+    /// Names the series within its family; none for series that will not come again, and those that closures give.
+    pub fn key(&self) -> Option<SeriesKey> {
+        self.key
+    }
+}
+
+impl fmt::Debug for Point<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Point")
+            .field("labels", &self.labels().collect::<Vec<_>>())
+            .field("value", &self.value)
+            .field("start", &self.start)
+            .field("time", &self.time)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Points<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Points")
+            .field("taken", &self.taken)
+            .field("refused", &self.refused.len())
+            .finish_non_exhaustive()
+    }
+}

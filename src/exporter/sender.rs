@@ -1,0 +1,631 @@
+//! Sends what waits, from the head of the queue; it never collects.
+//!
+//! One payload at a time is encoded, sent, and decided upon by its answer. A payload that is given up is forgotten, and what
+//! it held is in a later one, because the marks have not moved; but a payload of which nobody knows whether it arrived is parked as
+//! it is, and its series are left out of others until it has had an answer: whatever else would be sent of them could count twice.
+
+use super::{
+    journal::Journal,
+    marks::Marks,
+    points::{Points, Position, Taken},
+    retry::{Decision, Retry},
+    state::Shared,
+    work::{Claim, Item, Work},
+};
+use crate::{
+    departure::{Departure, Inbox},
+    destination::{Activity, Answer, BatchId, Destination, Payload, Verdict},
+    scrape::Filter,
+    snapshot::FamilySnapshot,
+};
+use std::{
+    collections::{HashSet, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+/// What is called with what the far end refuses for good.
+pub(crate) type DeadLetters = Arc<dyn Fn(&DeadLetter<'_>) + Send + Sync>;
+
+/// The sending side of an exporter.
+pub(crate) struct Sender {
+    shared: Arc<Shared>,
+    destination: Box<dyn Destination>,
+    marks: Marks,
+    filter: Option<Filter>,
+    dead_letters: Option<DeadLetters>,
+    retry: Retry,
+    journal: Journal,
+    send_timeout: Duration,
+    /// Between two collections of a backlog.
+    pace: Duration,
+    /// Removed series that have not been delivered.
+    departures: Vec<Arc<Departure>>,
+    work: Option<Progressing>,
+    flight: Option<Flight>,
+    parked: VecDeque<Flight>,
+    /// Points that a payload may have.
+    limit: usize,
+    /// Names the payloads.
+    id: u64,
+    payloads: u64,
+    /// Of the last payload, to be used again.
+    spare: Vec<u8>,
+    reported: Activity,
+    /// How far the wall clock was ahead of the monotonic one; it jumps when the process stood still.
+    offset: Option<Duration>,
+}
+
+/// A work and how far it is encoded.
+struct Progressing {
+    work: Arc<Work>,
+    next: Position,
+}
+
+/// A payload on its way.
+struct Flight {
+    payload: Payload,
+    work: Arc<Work>,
+    claims: Vec<Claim>,
+    increments: usize,
+    /// Where in its work it begins.
+    from: Position,
+    /// When it was first sent, since it was last taken up.
+    first: Option<Duration>,
+    /// Nobody knows whether one of its sends arrived.
+    unclear: bool,
+    /// New credentials have been tried.
+    reloaded: bool,
+    /// It is not tried again in the works up to this one.
+    tried: u64,
+}
+
+/// What the sender wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// To go on at once.
+    Again,
+    /// To wait until then, or until it is woken.
+    Wait(Option<Duration>),
+    /// To end.
+    Stop,
+}
+
+/// How many payloads may be parked; while there are as many, nothing new is sent.
+const MOST_PARKED: usize = 16;
+
+/// A jump of the wall clock against the monotonic one that means that the process stood still.
+const FREEZE: Duration = Duration::from_secs(10);
+
+impl Sender {
+    #[allow(clippy::too_many_arguments)] // made in one place
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        destination: Box<dyn Destination>,
+        filter: Option<Filter>,
+        dead_letters: Option<DeadLetters>,
+        retry: Retry,
+        send_timeout: Duration,
+        pace: Duration,
+        id: u64,
+    ) -> Self {
+        Sender {
+            journal: Journal::new(&shared.name, &shared.address),
+            shared,
+            destination,
+            marks: Marks::default(),
+            filter,
+            dead_letters,
+            retry,
+            send_timeout,
+            pace,
+            departures: Vec::new(),
+            work: None,
+            flight: None,
+            parked: VecDeque::new(),
+            limit: usize::MAX,
+            id,
+            payloads: 0,
+            spare: Vec::new(),
+            reported: Activity::default(),
+            offset: None,
+        }
+    }
+
+    /// Sends one payload at most, or says how long there is nothing to do.
+    pub(crate) fn step(&mut self) -> Next {
+        if self.shared.with(|state| state.stop) {
+            return Next::Stop;
+        }
+        let now = self.shared.clock.monotonic();
+        if self.shared.take_hurry() {
+            self.retry.hurry(now);
+        }
+        let asked = self.retry.asked(now);
+        self.shared.with(|state| state.progress.asked_until = asked);
+        self.shared.settle_flushes(now);
+        if let Some(until) = self.retry.waits(now) {
+            return Next::Wait(Some(until));
+        }
+        if self.flight.is_none() {
+            self.flight = self.next_flight(now);
+        }
+        let Some(flight) = self.flight.take() else {
+            self.shared.settle_flushes(now);
+            return match self.retry.waits(now) {
+                Some(until) => Next::Wait(Some(until)),
+                None if self.shared.with(|state| state.queue.len() > 0) => Next::Again,
+                None => Next::Wait(None),
+            };
+        };
+        self.send(flight);
+        Next::Again
+    }
+
+    /// The next payload: a parked one that has not been tried since the last collection, else what is new.
+    fn next_flight(&mut self, now: Duration) -> Option<Flight> {
+        loop {
+            let sequence = self.work.as_ref().map_or(0, |progressing| progressing.work.sequence());
+            if sequence > 0
+                && let Some(at) = self.parked.iter().position(|flight| flight.tried < sequence)
+            {
+                let mut flight = self.parked.remove(at)?;
+                flight.tried = sequence;
+                flight.first = None;
+                flight.reloaded = false;
+                return Some(flight);
+            }
+            if self.parked.len() >= MOST_PARKED && self.work.is_some() {
+                // What it would have been is in the next one.
+                self.finish_work(now);
+            }
+            if self.work.is_none() && !self.begin_work() {
+                return None;
+            }
+            if self.parked.len() < MOST_PARKED
+                && let Some(flight) = self.encode()
+            {
+                return Some(flight);
+            }
+            if self.parked.iter().all(|flight| self.was_tried(flight)) {
+                self.finish_work(now);
+                if self.retry.waits(now).is_some() {
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn was_tried(&self, flight: &Flight) -> bool {
+        self.work
+            .as_ref()
+            .is_none_or(|progressing| flight.tried >= progressing.work.sequence())
+    }
+
+    /// Takes the oldest collection from the queue; false if there is none.
+    fn begin_work(&mut self) -> bool {
+        let Some(batch) = self.shared.with(|state| state.queue.pop()) else {
+            return false;
+        };
+        self.departures.extend(self.shared.inbox.take(batch.removals));
+        self.bound_departures();
+        self.count_lost_departures();
+        let points = batch.points;
+        let work = Work::new(batch, self.departures.clone(), &*self.destination);
+        self.marks.begin(&work);
+        self.shared.with(|state| state.progress.left = points);
+        self.work = Some(Progressing {
+            work: Arc::new(work),
+            next: Position::default(),
+        });
+        true
+    }
+
+    /// The oldest removed series go when there are too many.
+    fn bound_departures(&mut self) {
+        let surplus = self.departures.len().saturating_sub(Inbox::CAPACITY);
+        if surplus > 0 {
+            self.departures.drain(..surplus);
+            self.shared.telemetry.dropped_points.removed_series.add(surplus as u64);
+        }
+    }
+
+    fn count_lost_departures(&self) {
+        let dropped = self.shared.inbox.dropped();
+        let new = self.shared.with(|state| {
+            let new = dropped - state.inbox_dropped;
+            state.inbox_dropped = dropped;
+            new
+        });
+        self.shared.telemetry.dropped_points.removed_series.add(new);
+    }
+
+    fn finish_work(&mut self, now: Duration) {
+        let Some(Progressing { work, .. }) = self.work.take() else {
+            return;
+        };
+        let parked: usize = self.parked.iter().map(|flight| flight.payload.points()).sum();
+        let (backlog, undelivered) = self.shared.with(|state| {
+            let progress = &mut state.progress;
+            progress.finished = work.sequence();
+            let carried = std::mem::take(&mut progress.carrying);
+            progress.carried = carried;
+            progress.parked = parked as u64;
+            progress.left = 0;
+            if carried == 0 && parked == 0 {
+                progress.undelivered_since = state.queue.oldest().map(|batch| batch.collected);
+            }
+            (state.queue.len(), carried > 0 || parked > 0)
+        });
+        if !undelivered {
+            self.journal.all_delivered();
+        }
+        self.shared.settle_flushes(now);
+        if backlog > 0 && !self.shared.is_flushing() {
+            let pause = self.retry.spread(self.pace);
+            self.retry.pause(now + pause);
+        }
+    }
+
+    /// Encodes the next payload of the work; none at its end.
+    fn encode(&mut self) -> Option<Flight> {
+        loop {
+            let progressing = self.work.as_ref()?;
+            let (work, from) = (progressing.work.clone(), progressing.next);
+            let mut points = Points::new(&work, &self.marks, self.filter.as_ref(), from, self.limit);
+            let mut bytes = std::mem::take(&mut self.spare);
+            bytes.clear();
+            let destination = &mut self.destination;
+            let encoded = catch_unwind(AssertUnwindSafe(|| destination.encode(&mut points, &mut bytes)));
+            if encoded.is_err() {
+                self.journal.panicked("encode");
+                self.spare = Vec::new();
+                self.give_up_work();
+                return None;
+            }
+            if points.is_untouched() {
+                points.refuse_next("the destination neither took nor refused it");
+            }
+            let Taken {
+                claims,
+                points,
+                increments,
+                refused,
+                end,
+            } = points.finish();
+            let nothing_refused = refused.is_empty();
+            for (claim, reason) in refused {
+                self.reject(&work, &[claim], 1, 1, reason);
+            }
+            if let Some(progressing) = &mut self.work {
+                progressing.next = end;
+            }
+            if points == 0 {
+                self.spare = bytes;
+                // Claimed, but not sent: nothing has moved there, or nobody wants it.
+                self.acknowledge(&work, &claims);
+                if nothing_refused {
+                    return None;
+                }
+                continue;
+            }
+            self.payloads += 1;
+            let id = BatchId {
+                exporter: self.id,
+                sequence: self.payloads,
+            };
+            return Some(Flight {
+                payload: Payload::new(bytes, id, points),
+                tried: work.sequence(),
+                work,
+                claims,
+                increments,
+                from,
+                first: None,
+                unclear: false,
+                reloaded: false,
+            });
+        }
+    }
+
+    /// A destination that panics gets another chance with the next collection.
+    fn give_up_work(&mut self) {
+        if let Some(progressing) = &mut self.work {
+            let left = self.shared.with(|state| {
+                let left = std::mem::take(&mut state.progress.left);
+                state.progress.carrying += left;
+                left
+            });
+            progressing.next = Position {
+                item: progressing.work.items(),
+                place: 0,
+            };
+            self.shared.telemetry.points.carried_over.add(left);
+        }
+    }
+
+    fn send(&mut self, mut flight: Flight) {
+        self.reconnect_after_freeze();
+        let points = flight.payload.points() as u64;
+        let telemetry = &self.shared.telemetry;
+        if flight.payload.attempt() > 0 {
+            telemetry.points.retried.add(points);
+            telemetry.payloads.retried.inc();
+            if flight.unclear && flight.increments > 0 {
+                telemetry.points.possible_duplicate.add(flight.increments as u64);
+                telemetry.payloads.possible_duplicate.inc();
+            }
+        }
+        flight.payload.begin_attempt();
+        let began = self.shared.clock.monotonic();
+        let first = *flight.first.get_or_insert(began);
+        let stopping = self.shared.with(|state| {
+            state.progress.in_flight = points;
+            state.stopping
+        });
+        let timeout = match stopping {
+            Some(deadline) => self.send_timeout.min(deadline.saturating_sub(began)),
+            None => self.send_timeout,
+        };
+        let (destination, payload) = (&mut self.destination, &flight.payload);
+        let answer = catch_unwind(AssertUnwindSafe(|| destination.send(payload, timeout))).unwrap_or_else(|_| {
+            self.journal.panicked("send");
+            Answer::unclear("the destination panicked")
+        });
+        let now = self.shared.clock.monotonic();
+        self.shared
+            .telemetry
+            .send_duration
+            .observe(now.saturating_sub(began).as_secs_f64());
+        self.shared.with(|state| state.progress.in_flight = 0);
+        self.decide(flight, answer, first, now);
+        self.count_activity();
+    }
+
+    fn decide(&mut self, mut flight: Flight, answer: Answer, first: Duration, now: Duration) {
+        let Answer { verdict, message } = answer;
+        let message = self.journal.words(&message);
+        match verdict {
+            Verdict::Delivered { rejected } => {
+                self.succeed();
+                let points = flight.payload.points() as u64;
+                let rejected = rejected.min(points);
+                if rejected > 0 {
+                    self.note_error(&message);
+                    self.report_rejection(&flight.work, &flight.claims, rejected, points, &message);
+                } else if !message.is_empty() {
+                    self.journal.warned(now, &message);
+                }
+                let telemetry = &self.shared.telemetry;
+                telemetry.points.delivered.add(points - rejected);
+                telemetry.payloads.delivered.inc();
+                telemetry.last_success.set(self.shared.clock.unix().as_secs_f64());
+                self.acknowledge(&flight.work, &flight.claims);
+                self.spare = flight.payload.into_bytes();
+                self.raise_limit();
+            }
+            Verdict::Rejected => {
+                self.succeed();
+                self.reject_flight(flight, &message);
+            }
+            Verdict::TooLarge if flight.payload.points() > 1 => {
+                self.succeed();
+                self.limit = flight.payload.points() / 2;
+                self.journal.halved(now, self.limit, &message);
+                if flight.unclear {
+                    // In other bytes the far end cannot know them again.
+                    let increments = flight.increments as u64;
+                    self.shared.telemetry.points.possible_duplicate.add(increments);
+                    self.marks.release(&flight.work, &flight.claims);
+                }
+                match &mut self.work {
+                    Some(progressing) if Arc::ptr_eq(&progressing.work, &flight.work) => progressing.next = flight.from,
+                    // It was parked since an earlier collection; a later one has its points.
+                    _ => {}
+                }
+                self.spare = flight.payload.into_bytes();
+            }
+            Verdict::TooLarge => {
+                self.succeed();
+                self.reject_flight(flight, &message);
+            }
+            Verdict::Retry { after } => self.fail(flight, first, now, after, &message),
+            Verdict::Unclear => {
+                flight.unclear = true;
+                self.fail(flight, first, now, None, &message);
+            }
+            Verdict::CarryOver { unauthorized } => {
+                if unauthorized && !flight.reloaded && self.reload_credentials() {
+                    flight.reloaded = true;
+                    self.flight = Some(flight);
+                    return;
+                }
+                self.note_error(&message);
+                self.retry.refused(now);
+                self.journal.failed(now, self.retry.is_open(), &message);
+                self.give_up(flight);
+            }
+        }
+    }
+
+    fn reload_credentials(&mut self) -> bool {
+        let destination = &mut self.destination;
+        catch_unwind(AssertUnwindSafe(|| destination.reload_credentials())).unwrap_or_else(|_| {
+            self.journal.panicked("reload_credentials");
+            false
+        })
+    }
+
+    fn succeed(&mut self) {
+        self.retry.succeeded();
+        self.journal.succeeded();
+    }
+
+    fn fail(&mut self, flight: Flight, first: Duration, now: Duration, asked: Option<Duration>, message: &str) {
+        self.note_error(message);
+        let decision = self.retry.failed(now, first, asked);
+        self.journal.failed(now, self.retry.is_open(), message);
+        let asked_until = self.retry.asked(now);
+        self.shared.with(|state| state.progress.asked_until = asked_until);
+        match decision {
+            Decision::Again => self.flight = Some(flight),
+            Decision::GiveUp => self.give_up(flight),
+        }
+    }
+
+    fn note_error(&self, message: &str) {
+        self.shared
+            .with(|state| state.progress.last_error = Some(message.into()));
+    }
+
+    /// Forgets a payload, whose points come again; or parks it, if they may have arrived.
+    fn give_up(&mut self, flight: Flight) {
+        let points = flight.payload.points() as u64;
+        if flight.unclear && flight.increments > 0 {
+            self.marks.hold(&flight.work, &flight.claims);
+            self.parked.push_back(flight);
+            let parked: usize = self.parked.iter().map(|flight| flight.payload.points()).sum();
+            self.shared.with(|state| state.progress.parked = parked as u64);
+            return;
+        }
+        self.shared.telemetry.points.carried_over.add(points);
+        self.shared.telemetry.payloads.carried_over.inc();
+        self.shared.with(|state| {
+            state.progress.left = state.progress.left.saturating_sub(points);
+            state.progress.carrying += points;
+        });
+        self.spare = flight.payload.into_bytes();
+    }
+
+    fn reject_flight(&mut self, flight: Flight, message: &str) {
+        let points = flight.payload.points() as u64;
+        self.note_error(message);
+        self.reject(&flight.work, &flight.claims, points, points, message);
+        self.shared.telemetry.payloads.rejected.inc();
+        self.spare = flight.payload.into_bytes();
+    }
+
+    /// Moves on past what was refused for good.
+    fn reject(&mut self, work: &Arc<Work>, claims: &[Claim], rejected: u64, points: u64, message: &str) {
+        self.report_rejection(work, claims, rejected, points, message);
+        self.acknowledge(work, claims);
+    }
+
+    fn report_rejection(&mut self, work: &Arc<Work>, claims: &[Claim], rejected: u64, points: u64, message: &str) {
+        self.shared.telemetry.points.rejected.add(rejected);
+        let now = self.shared.clock.monotonic();
+        self.journal.rejected(now, rejected, message);
+        if let Some(callback) = &self.dead_letters {
+            let letter = DeadLetter {
+                work,
+                marks: &self.marks,
+                claims,
+                rejected,
+                points,
+                message,
+            };
+            if catch_unwind(AssertUnwindSafe(|| callback(&letter))).is_err() {
+                self.journal.panicked("the dead-letter callback");
+            }
+            self.shared.telemetry.dead_letters.inc();
+        }
+    }
+
+    fn acknowledge(&mut self, work: &Arc<Work>, claims: &[Claim]) {
+        self.marks.acknowledge(work, claims);
+        let mut points = 0;
+        let mut departed = HashSet::new();
+        for claim in claims {
+            points += (claim.end - claim.first) as u64;
+            if let Item::Departed(departure) = work.item(claim.item) {
+                departed.insert(Arc::as_ptr(departure));
+            }
+        }
+        if !departed.is_empty() {
+            self.departures
+                .retain(|departure| !departed.contains(&Arc::as_ptr(departure)));
+        }
+        self.shared
+            .with(|state| state.progress.left = state.progress.left.saturating_sub(points));
+    }
+
+    /// What was halved because it was too large grows again, slowly.
+    fn raise_limit(&mut self) {
+        self.limit = self.limit.saturating_add(self.limit / 16 + 1);
+    }
+
+    fn reconnect_after_freeze(&mut self) {
+        let offset = self.shared.clock.unix().saturating_sub(self.shared.clock.monotonic());
+        let jumped = self.offset.is_some_and(|before| offset.abs_diff(before) > FREEZE);
+        self.offset = Some(offset);
+        let thawed = self.shared.with(|state| std::mem::take(&mut state.thawed));
+        if jumped || thawed {
+            self.destination.reconnect();
+        }
+    }
+
+    fn count_activity(&mut self) {
+        let activity = self.destination.activity();
+        let telemetry = &self.shared.telemetry;
+        telemetry
+            .connections
+            .add(activity.connections.saturating_sub(self.reported.connections));
+        let reloads = activity
+            .credential_reloads
+            .saturating_sub(self.reported.credential_reloads);
+        telemetry.credential_reloads.add(reloads);
+        self.reported = activity;
+    }
+}
+
+/// Points that the far end has refused for good; see [`Exporter::dead_letters`](crate::Exporter::dead_letters).
+pub struct DeadLetter<'a> {
+    work: &'a Work,
+    marks: &'a Marks,
+    claims: &'a [Claim],
+    rejected: u64,
+    points: u64,
+    message: &'a str,
+}
+
+impl DeadLetter<'_> {
+    /// What the far end said, cleaned and cut short.
+    pub fn message(&self) -> &str {
+        self.message
+    }
+
+    /// How many points it refused. Where that is fewer than [there are](DeadLetter::points), it has not said which.
+    pub fn rejected(&self) -> u64 {
+        self.rejected
+    }
+
+    /// How many points there are.
+    pub fn points(&self) -> u64 {
+        self.points
+    }
+
+    /// Gives every point to `see`, with its family.
+    pub fn each(&self, mut see: impl FnMut(&FamilySnapshot, super::points::Point<'_>)) {
+        for claim in self.claims {
+            let mut points = Points::of_claim(self.work, self.marks, *claim);
+            while let Some(family) = points.next_family() {
+                while let Some(point) = points.peek() {
+                    see(family, point);
+                    points.take();
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for DeadLetter<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("DeadLetter")
+            .field("message", &self.message)
+            .field("rejected", &self.rejected)
+            .field("points", &self.points)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,96 @@
+//! Collects when it is time, and when a flush asks for it; it never sends.
+
+use super::{schedule::Schedule, state::Shared, work::Batch};
+use crate::{
+    scrape::Filter,
+    snapshot::{FamilySnapshot, Snapshot},
+};
+use std::{sync::Arc, time::Duration};
+
+/// The collecting side of an exporter.
+pub(crate) struct Ticker {
+    shared: Arc<Shared>,
+    schedule: Schedule,
+    filter: Option<Filter>,
+    collections: u64,
+    /// The time that the last collection was given.
+    last: Duration,
+}
+
+impl Ticker {
+    pub(crate) fn new(shared: Arc<Shared>, schedule: Schedule, filter: Option<Filter>) -> Self {
+        Ticker {
+            shared,
+            schedule,
+            filter,
+            collections: 0,
+            last: Duration::ZERO,
+        }
+    }
+
+    /// Collects if it is time; until when there is nothing to do, or `None` when it is to end.
+    pub(crate) fn step(&mut self) -> Option<Duration> {
+        let (stop, stopping) = self.shared.with(|state| (state.stop, state.stopping.is_some()));
+        if stop {
+            return None;
+        }
+        let now = self.shared.clock.monotonic();
+        self.shared.settle_flushes(now);
+        if !stopping && now >= self.schedule.next() {
+            if self.schedule.advance(now) {
+                self.shared.with(|state| state.thawed = true);
+            }
+            self.collect();
+        } else if self.shared.wants_collection() {
+            self.collect();
+        }
+        let next = match stopping {
+            true => Duration::MAX,
+            false => self.schedule.next(),
+        };
+        Some(
+            self.shared
+                .next_flush_deadline()
+                .map_or(next, |deadline| deadline.min(next)),
+        )
+    }
+
+    fn collect(&mut self) {
+        let asked_before = self.shared.last_flush();
+        let began = self.shared.clock.monotonic();
+        // In this order: a series that was removed before the cut is not in the snapshot, and one that is removed later is among the
+        // removals of the next.
+        let removals = self.shared.inbox.arrived();
+        let mut snapshot = self.shared.registry.snapshot_for_export();
+        if let Some(filter) = &self.filter {
+            snapshot.families.retain(|family| filter.shows_family(family));
+        }
+        self.collections += 1;
+        // A wall clock that was set back does not turn the order of collections: until it has caught up, they are a
+        // millisecond apart, which is what servers tell apart.
+        self.last = snapshot.taken.max(self.last + Duration::from_millis(1));
+        let batch = Batch {
+            time: self.last,
+            collected: began,
+            sequence: self.collections,
+            removals,
+            bytes: bytes(&snapshot),
+            points: points(&snapshot),
+            snapshot,
+        };
+        let ended = self.shared.clock.monotonic();
+        self.shared
+            .telemetry
+            .collection_duration
+            .observe(ended.saturating_sub(began).as_secs_f64());
+        self.shared.push(batch, asked_before);
+    }
+}
+
+fn points(snapshot: &Snapshot) -> u64 {
+    snapshot.families.iter().map(|family| family.rows.places() as u64).sum()
+}
+
+fn bytes(snapshot: &Snapshot) -> usize {
+    snapshot.families.iter().map(FamilySnapshot::bytes).sum()
+}

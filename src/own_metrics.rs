@@ -1,0 +1,165 @@
+//! What the crate says of itself: ordinary metrics of the registry that it is about, so that every way out shows them.
+//!
+//! What is counted as it happens belongs to the exporters (`exporter/telemetry.rs`). Here is what is read when somebody
+//! collects: it is right even while an exporter hangs.
+
+use crate::{
+    clock::SharedClock, exporter::state::Shared as Exporting, family::core::Shared, observable::Families,
+    registry::Registry, sync::Mutex,
+};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+/// The exporters of a registry, and when it was made.
+pub(crate) struct OwnMetrics {
+    shared: Arc<Shared>,
+    exporters: Mutex<Vec<(String, Weak<Exporting>)>>,
+    /// Monotonic, and since the Unix epoch.
+    made: (Duration, Duration),
+}
+
+impl OwnMetrics {
+    pub(crate) fn new(shared: Arc<Shared>, made: (Duration, Duration)) -> Self {
+        OwnMetrics {
+            shared,
+            exporters: Mutex::default(),
+            made,
+        }
+    }
+
+    /// Finds a name for an exporter that no running one has; none if it is to have this very name, and cannot.
+    pub(crate) fn claim_name(&self, name: &str, exactly: bool) -> Option<String> {
+        let mut exporters = self.exporters.lock();
+        exporters.retain(|(_, exporter)| exporter.strong_count() > 0);
+        let is_free = |name: &str| !exporters.iter().any(|(taken, _)| taken == name);
+        if is_free(name) {
+            return Some(name.to_owned());
+        }
+        (!exactly).then(|| {
+            let mut numbered = (2..).map(|number| format!("{name}-{number}"));
+            numbered.find(|name| is_free(name)).expect("numbers do not end")
+        })
+    }
+
+    pub(crate) fn add(&self, exporter: &Arc<Exporting>) {
+        let exporter = (exporter.name.clone(), Arc::downgrade(exporter));
+        self.exporters.lock().push(exporter);
+    }
+
+    fn collect(&self, families: &mut Families) {
+        let clock: &SharedClock = &self.shared.clock;
+        let (now, unix) = (clock.monotonic(), clock.unix());
+        let up = now.saturating_sub(self.made.0);
+        families
+            .own_gauge(
+                "tidegauge_uptime_seconds",
+                "Time since the registry was made; it stands still when its process does.",
+            )
+            .value(up.as_secs_f64());
+        families
+            .own_gauge("tidegauge_start_time_seconds", "When the registry was made.")
+            .value(self.made.1.as_secs_f64());
+        let losses = self.shared.ledger.read();
+        let lost = families
+            .own_counter(
+                "tidegauge_losses_total",
+                "What the registry could not keep, or not where it belongs, by reason.",
+            )
+            .labels(["reason"]);
+        for (reason, count) in [
+            ("late_write", losses.late_writes),
+            ("invalid_value", losses.invalid_values),
+            ("past_limit", losses.past_limit),
+            ("panic", losses.panics),
+            ("refused_family", losses.refused_families),
+        ] {
+            lost.sample([reason], count);
+        }
+        let exporters: Vec<Arc<Exporting>> = {
+            let exporters = self.exporters.lock();
+            exporters
+                .iter()
+                .filter_map(|(_, exporter)| exporter.upgrade())
+                .collect()
+        };
+        if exporters.is_empty() {
+            return;
+        }
+        let read = |exporter: &Arc<Exporting>| {
+            exporter.with(|state| {
+                let waited = state
+                    .progress
+                    .undelivered_since
+                    .map_or(Duration::ZERO, |since| now.saturating_sub(since));
+                (
+                    state.queue.len() as f64,
+                    state.queue.bytes() as f64,
+                    waited.as_secs_f64(),
+                )
+            })
+        };
+        let states: Vec<(&str, (f64, f64, f64), (f64, f64))> = exporters
+            .iter()
+            .map(|exporter| {
+                let (most, most_bytes) = exporter.queue_limits;
+                (exporter.name.as_str(), read(exporter), (most as f64, most_bytes as f64))
+            })
+            .collect();
+        let mut gauge = |name, help, value: &dyn Fn((f64, f64, f64), (f64, f64)) -> f64| {
+            let family = families.own_gauge(name, help).labels(["exporter"]);
+            for (exporter, state, limits) in &states {
+                family.sample([*exporter], value(*state, *limits));
+            }
+        };
+        gauge(
+            "tidegauge_exporter_queue_collections",
+            "Collections that wait to be sent.",
+            &|state, _| state.0,
+        );
+        gauge(
+            "tidegauge_exporter_queue_capacity_collections",
+            "Collections that may wait.",
+            &|_, limits| limits.0,
+        );
+        gauge(
+            "tidegauge_exporter_queue_bytes",
+            "Memory that collections take which wait to be sent.",
+            &|state, _| state.1,
+        );
+        gauge(
+            "tidegauge_exporter_queue_capacity_bytes",
+            "Memory that collections may take which wait to be sent.",
+            &|_, limits| limits.1,
+        );
+        gauge(
+            "tidegauge_exporter_oldest_undelivered_age_seconds",
+            "How long the oldest point has waited that is not delivered; 0 if all are.",
+            &|state, _| state.2,
+        );
+        let _ = unix;
+    }
+}
+
+impl Registry {
+    /// Shows what the crate says of itself among this registry's metrics: `tidegauge_losses_total` (see
+    /// [`losses`](Registry::losses)), `tidegauge_uptime_seconds` and `tidegauge_start_time_seconds`, and for each exporter its queue and its
+    /// delay. Starting an exporter does it too; doing it again changes nothing. None of these names gets the registry's prefix.
+    ///
+    /// ```
+    /// let registry = tidegauge::Registry::new();
+    /// registry.register_own_metrics();
+    /// tidegauge::testing::assert_value(&registry, "tidegauge_losses_total", [("reason", "panic")], 0.0);
+    /// ```
+    pub fn register_own_metrics(&self) {
+        self.own_metrics();
+    }
+
+    pub(crate) fn own_metrics(&self) -> Arc<OwnMetrics> {
+        self.own_metrics_or(|own| {
+            let own = own.clone();
+            self.collector(move |families| own.collect(families));
+        })
+    }
+}

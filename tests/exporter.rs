@@ -1,0 +1,366 @@
+//! An exporter with its threads, as a user runs it, and destinations that behave and misbehave.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+    time::Duration,
+};
+use tidegauge::{
+    Answer, Destination, Exporter, ExporterHandle, FamilySnapshot, Filter, FlushError, FlushReport, Payload, Points,
+    Preferences, Registry, RetryPolicy, Temporality, Value,
+    testing::{self, ManualClock},
+};
+
+/// Long enough for anything that is going to happen.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Adds up what it is sent of the counter `jobs_total`, and obeys.
+struct Memory {
+    /// The increments of each payload.
+    sent: Sender<u64>,
+    /// What comes of each send; without an order it is delivered.
+    orders: Receiver<Order>,
+    preferences: Preferences,
+}
+
+enum Order {
+    Answer(Answer),
+    /// It hangs until somebody sends something, or goes.
+    Hang(Receiver<()>),
+}
+
+/// The test's end of a memory.
+struct Ends {
+    sent: Receiver<u64>,
+    orders: Sender<Order>,
+}
+
+fn memory() -> (Memory, Ends) {
+    let (sent, receive_sent) = channel();
+    let (orders, receive_orders) = channel();
+    let ends = Ends {
+        sent: receive_sent,
+        orders,
+    };
+    let memory = Memory {
+        sent,
+        orders: receive_orders,
+        preferences: Preferences::default(),
+    };
+    (memory, ends)
+}
+
+impl Destination for Memory {
+    fn name(&self) -> &str {
+        "memory"
+    }
+
+    fn preferences(&self) -> Preferences {
+        self.preferences.clone()
+    }
+
+    fn temporality(&self, _: &FamilySnapshot) -> Temporality {
+        Temporality::Delta
+    }
+
+    fn encode(&mut self, points: &mut Points<'_>, payload: &mut Vec<u8>) {
+        let mut jobs = 0;
+        while let Some(family) = points.next_family() {
+            while let Some(point) = points.peek() {
+                if let Value::Counter(count) = point.value()
+                    && family.name() == "jobs_total"
+                {
+                    jobs += count;
+                }
+                points.take();
+            }
+        }
+        payload.extend(jobs.to_le_bytes());
+    }
+
+    fn send(&mut self, payload: &Payload, _: Duration) -> Answer {
+        let jobs = u64::from_le_bytes(payload.bytes().try_into().expect("it was encoded so"));
+        let answer = match self.orders.try_recv() {
+            Ok(Order::Answer(answer)) => answer,
+            Ok(Order::Hang(until)) => {
+                let _ = self.sent.send(jobs);
+                let _ = until.recv();
+                return Answer::delivered();
+            }
+            Err(_) => Answer::delivered(),
+        };
+        let _ = self.sent.send(jobs);
+        answer
+    }
+}
+
+fn jobs_only() -> Filter {
+    Filter::new().families(|family| family.name() == "jobs_total")
+}
+
+/// A registry with one counter, and an exporter of it.
+fn start(registry: &Registry, set_up: impl FnOnce(Exporter) -> Exporter) -> (ExporterHandle, Ends) {
+    let (memory, ends) = memory();
+    let exporter = set_up(Exporter::new(memory).filter(jobs_only()));
+    (exporter.start(registry).expect("nothing is wrong with it"), ends)
+}
+
+fn within(receiver: &Receiver<u64>) -> u64 {
+    receiver.recv_timeout(LONG).expect("it was going to be sent")
+}
+
+fn jobs(registry: &Registry) -> tidegauge::Counter {
+    registry
+        .counter("jobs_total", "Jobs run.")
+        .register()
+        .expect("it is valid")
+}
+
+#[test]
+fn a_flush_delivers_and_says_so() {
+    let registry = Registry::new();
+    let (exporter, ends) = start(&registry, |exporter| exporter);
+    assert_eq!(exporter.name(), "memory");
+    jobs(&registry).add(3);
+    let report = exporter.flush(LONG).unwrap();
+    assert_eq!((report.delivered, report.kept, report.last_error), (1, 0, None));
+    assert_eq!(within(&ends.sent), 3);
+    // Nothing has moved.
+    assert_eq!(exporter.flush(LONG).unwrap().delivered, 0);
+    let stats = exporter.stats();
+    assert_eq!((stats.delivered_points, stats.delivered_payloads), (1, 1));
+    assert!(stats.last_success.is_some() && stats.oldest_undelivered.is_none());
+}
+
+#[test]
+fn a_shutdown_delivers_and_ends_everything() {
+    let registry = Registry::new();
+    let (exporter, ends) = start(&registry, |exporter| exporter);
+    jobs(&registry).inc();
+    assert_eq!(exporter.shutdown(LONG).unwrap().delivered, 1);
+    assert_eq!(within(&ends.sent), 1);
+    // Its threads have gone, and the destination with them.
+    assert!(ends.sent.recv().is_err());
+    let error = exporter.flush(LONG).unwrap_err();
+    assert!(
+        error.is_stopped() && error.to_string().contains("is shut down; start another one"),
+        "{error}"
+    );
+    assert!(exporter.shutdown(LONG).is_err_and(|error| error.is_stopped()));
+}
+
+#[test]
+fn a_drop_delivers_also_while_a_panic_unwinds() {
+    let registry = Registry::new();
+    let (exporter, ends) = start(&registry, |exporter| exporter.drop_deadline(LONG));
+    let count = jobs(&registry);
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let _exporter = exporter;
+        count.add(7);
+        panic!("as it happens");
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(within(&ends.sent), 7);
+    assert!(ends.sent.recv().is_err());
+}
+
+#[test]
+fn a_send_that_hangs_holds_nobody_up() {
+    let clock = ManualClock::new();
+    let registry = Registry::builder().clock(clock.clone()).build().unwrap();
+    let interval = Duration::from_secs(10);
+    let set_up = |exporter: Exporter| exporter.interval(interval).phase(false).jitter(0.0);
+    let (hanging, hung) = start(&registry, set_up);
+    let (other, others) = start(&registry, set_up);
+    let count = jobs(&registry);
+    let (release, until) = channel();
+    hung.orders.send(Order::Hang(until)).unwrap();
+    count.inc();
+    clock.advance(interval);
+    assert_eq!((within(&hung.sent), within(&others.sent)), (1, 1));
+    // The first exporter hangs from here on. The other one, recording and pulling go on, and the first one collects.
+    for turn in 2..=5_u32 {
+        count.inc();
+        clock.advance(interval);
+        assert_eq!(within(&others.sent), 1);
+        testing::assert_value(&registry, "jobs_total", [], f64::from(turn));
+        while hanging.stats().collections < u64::from(turn) {
+            thread::yield_now();
+        }
+    }
+    let error = hanging.flush(Duration::ZERO).unwrap_err();
+    assert!(error.is_timeout() && error.report().unclear == 1, "{error}");
+    // The shutdown does not wait for longer than it may: no time passes here but the test's.
+    let shutdown = thread::scope(|scope| {
+        let shutdown = scope.spawn(|| hanging.shutdown(interval));
+        while !shutdown.is_finished() {
+            clock.advance(Duration::from_secs(1));
+            thread::yield_now();
+        }
+        shutdown.join().unwrap()
+    });
+    let error = shutdown.unwrap_err();
+    assert!(error.is_timeout() && error.report().unclear == 1, "{error}");
+    drop(release);
+    assert_eq!(other.shutdown(LONG).unwrap().kept, 0);
+    // What hung has ended by itself: it was detached.
+    assert!(hung.sent.recv().is_err());
+}
+
+/// Lets a future go on, on this thread alone.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker: Waker = Arc::new(Unpark(thread::current())).into();
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(result) => return result,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+#[test]
+fn a_flush_can_be_awaited() {
+    let registry = Registry::new();
+    let (exporter, ends) = start(&registry, |exporter| exporter);
+    jobs(&registry).add(4);
+    let report: Result<FlushReport, FlushError> = block_on(exporter.flush_async(LONG));
+    assert_eq!(report.unwrap().delivered, 1);
+    assert_eq!(within(&ends.sent), 4);
+    // One that nobody waits for is done all the same.
+    jobs(&registry).add(5);
+    drop(exporter.flush_async(LONG));
+    assert_eq!(within(&ends.sent), 5);
+}
+
+#[test]
+fn an_awaited_flush_ends_at_its_deadline() {
+    let clock = ManualClock::new();
+    let registry = Registry::builder().clock(clock.clone()).build().unwrap();
+    let (exporter, ends) = start(&registry, |exporter| exporter.phase(false));
+    let (release, until) = channel();
+    ends.orders.send(Order::Hang(until)).unwrap();
+    jobs(&registry).inc();
+    let flush = exporter.flush_async(Duration::from_secs(5));
+    assert_eq!(within(&ends.sent), 1);
+    let waiting = thread::spawn(move || block_on(flush));
+    while !waiting.is_finished() {
+        clock.advance(Duration::from_secs(1));
+        thread::yield_now();
+    }
+    assert!(waiting.join().unwrap().unwrap_err().is_timeout());
+    drop(release);
+    assert_eq!(exporter.flush(LONG).unwrap().kept, 0);
+}
+
+#[test]
+fn it_collects_when_the_clock_says_so() {
+    let clock = ManualClock::new();
+    let registry = Registry::builder().clock(clock.clone()).build().unwrap();
+    let count = jobs(&registry);
+    let (_exporter, ends) = start(&registry, |exporter| exporter.interval(Duration::from_secs(30)));
+    for turn in 1..=5 {
+        count.add(turn);
+        // The phase and the jitter are random, but the sum of both is less than two intervals.
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(within(&ends.sent), turn);
+    }
+}
+
+#[test]
+fn a_shutdown_ends_every_wait_at_once() {
+    let clock = ManualClock::new();
+    let registry = Registry::builder().clock(clock.clone()).build().unwrap();
+    let long_waits = RetryPolicy::new().initial(LONG).most(LONG);
+    let (exporter, ends) = start(&registry, |exporter| exporter.retry(long_waits));
+    ends.orders.send(Order::Answer(Answer::retry("no"))).unwrap();
+    jobs(&registry).inc();
+    // It waits for its next try now, and the clock stands still.
+    let flush = exporter.flush_async(LONG);
+    assert_eq!(within(&ends.sent), 1);
+    let report = exporter.shutdown(LONG);
+    assert_eq!(within(&ends.sent), 1);
+    drop(flush);
+    assert_eq!(report.unwrap().delivered, 1);
+}
+
+#[test]
+fn everybody_can_see_that_the_push_is_broken() {
+    let registry = Registry::builder().prefix("shop").build().unwrap();
+    let (exporter, ends) = start(&registry, |exporter| exporter.name("eu"));
+    jobs(&registry).inc();
+    ends.orders.send(Order::Answer(Answer::rejected("no"))).unwrap();
+    assert_eq!(
+        exporter.flush(LONG).map(|report| report.delivered).ok(),
+        Some(0),
+        "the name has a prefix, and is not selected"
+    );
+    let text = String::from_utf8(registry.scrape(None, None).into_body()).unwrap();
+    for line in [
+        "tidegauge_exporter_points_total{exporter=\"eu\",outcome=\"delivered\"} 0",
+        "tidegauge_exporter_payloads_total{exporter=\"eu\",outcome=\"rejected\"} 0",
+        "tidegauge_exporter_dropped_points_total{exporter=\"eu\",reason=\"queue_full\"} 0",
+        "tidegauge_exporter_queue_collections{exporter=\"eu\"} 0.0",
+        "tidegauge_exporter_queue_capacity_collections{exporter=\"eu\"} 64.0",
+        "tidegauge_exporter_oldest_undelivered_age_seconds{exporter=\"eu\"} 0.0",
+        "tidegauge_exporter_collection_duration_seconds_count{exporter=\"eu\"} 1",
+        "tidegauge_losses_total{reason=\"past_limit\"} 0",
+        "shop_jobs_total 1",
+    ] {
+        let is_there = text
+            .lines()
+            .any(|each| each == line || each == line.trim_end_matches(".0"));
+        assert!(is_there, "{line} is not in\n{text}");
+    }
+    assert!(text.contains("\ntidegauge_uptime_seconds "));
+}
+
+#[test]
+fn what_cannot_be_started_says_why() {
+    let registry = Registry::new();
+    let start = |exporter: Exporter| exporter.start(&registry).unwrap_err().to_string();
+    let exporter = || Exporter::new(memory().0);
+    assert_eq!(
+        start(exporter().interval(Duration::ZERO)),
+        "exporter's interval: must not be zero; a second is short already"
+    );
+    assert!(start(exporter().jitter(1.5)).contains("jitter: 1.5 is not a part of the interval"));
+    registry
+        .gauge("tidegauge_exporter_points", "Somebody else's.")
+        .register()
+        .unwrap();
+    let error = exporter().start(&registry).unwrap_err();
+    assert!(std::error::Error::source(&error).is_some(), "{error}");
+}
+
+#[test]
+fn a_destination_that_is_disabled_costs_nothing() {
+    let registry = Registry::new();
+    let (mut memory, ends) = memory();
+    memory.preferences.disabled = true;
+    let exporter = Exporter::new(memory).start(&registry).unwrap();
+    jobs(&registry).inc();
+    assert_eq!(exporter.flush(LONG), Ok(FlushReport::default()));
+    assert_eq!(exporter.shutdown(LONG), Ok(FlushReport::default()));
+    assert!(ends.sent.recv().is_err());
+}
+
+#[test]
+fn debug_tells_no_more_than_is_good() {
+    let registry = Registry::new();
+    let (exporter, _ends) = start(&registry, |exporter| exporter);
+    let text = format!("{exporter:?} {:?}", Exporter::new(memory().0));
+    assert!(text.contains("\"memory\""), "{text}");
+}

@@ -6,7 +6,7 @@ use std::{
     thread,
     time::Duration,
 };
-use tidegauge::{Clock, Counter, Family, Registry, SeriesSnapshot, testing::ManualClock};
+use tidegauge::{Clock, Counter, Family, Registry, SeriesSnapshot, Value, testing::ManualClock};
 
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -79,6 +79,32 @@ fn none_of_many_series_expires_that_has_just_been_used() {
     registry.snapshot();
     registry.snapshot();
     assert!((0..600).all(|queue| family.with((queue,)).get() == 2));
+}
+
+#[test]
+fn a_series_that_is_removed_while_it_is_collected_is_not_in_the_snapshot() {
+    ends(|| {
+        let registry = Registry::new();
+        let family = registry.counter("jobs_total", "Jobs.").labels(["queue"]);
+        let family = family.expire_after(IDLE).register().expect("valid");
+        // Each is 1 for as long as it is there.
+        (0..1_500).for_each(|queue| family.with((queue,)).inc());
+        let collector = thread::spawn({
+            let registry = registry.clone();
+            move || {
+                let mut left = usize::MAX;
+                while left > 0 {
+                    let snapshot = registry.snapshot();
+                    let series = snapshot.family("jobs_total").expect("it is registered").series();
+                    left = series
+                        .map(|series| assert_eq!(series.value(), Value::Counter(1)))
+                        .count();
+                }
+            }
+        });
+        (0..1_500).for_each(|queue| assert!(family.remove((queue,))));
+        collector.join().expect("it meets no series that is gone");
+    });
 }
 
 #[test]

@@ -387,13 +387,12 @@ impl FamilyCore {
             if let Some(lives) = &mut lives {
                 lives.extend(batch.iter().map(|found| found.map_or(0, life_of)));
             }
-            // A series that was removed meanwhile may have been added up in part. Its entry says so: it was marked before its
-            // cells were touched.
-            let current = |found: &Found| self.table.is_current(*found);
-            let ended = batch
-                .iter()
-                .enumerate()
-                .filter(|(_, found)| found.is_some_and(|found| !current(&found)));
+            // A series that was removed meanwhile may have been added up in part, or not at all. Its entry says so: it was marked
+            // before its cells were touched.
+            let ended = batch.iter().enumerate().filter(|(at, found)| match found {
+                Some(found) => !self.table.is_current(*found),
+                None => reading.is_taken(start + at),
+            });
             gone.extend(ended.map(|(at, _)| start + at));
         }
         drop(series);

@@ -693,6 +693,14 @@ impl Reading {
         })
     }
 
+    /// Whether there was a series in a place when the reading began.
+    pub(crate) fn is_taken(&self, place: usize) -> bool {
+        match self.pages.get(place / PAGE).and_then(|page| page.get(place % PAGE)) {
+            Some(entry) => entry.is_some(),
+            None => self.overflow.is_some(),
+        }
+    }
+
     /// Takes a series out of this reading.
     pub(crate) fn forget(&mut self, place: usize) {
         match self

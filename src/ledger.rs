@@ -74,6 +74,6 @@ impl Ledger {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        SPACE.release(self.past_limit, &self.late_writes);
+        SPACE.release(self.past_limit, &self.late_writes, &mut [0]);
     }
 }

@@ -309,7 +309,12 @@ impl FamilyCore {
         if !self.table.remove(found) {
             return None;
         }
-        let release = |_| SPACE.release(CellId::from_bits(found.life), &self.shared.ledger.late_writes);
+        let release = |shape: Shape| {
+            let mut counts = vec![0; shape.counts];
+            let late = &self.shared.ledger.late_writes;
+            SPACE.release(CellId::from_bits(found.life), late, &mut counts);
+            total(&counts)
+        };
         let total = self.shape.map_or(0, release);
         members.activity.remove(&found.entry);
         if self.unindexed.get() != Some(&found) {
@@ -467,9 +472,11 @@ impl FamilyCore {
 impl Drop for FamilyCore {
     fn drop(&mut self) {
         // Nobody can write any more; the cells go to other families.
-        if self.shape.is_some() {
+        if let Some(shape) = self.shape {
+            let mut counts = vec![0; shape.counts];
             for found in Table::read(&self.table).series().flatten() {
-                SPACE.release(CellId::from_bits(found.life), &self.shared.ledger.late_writes);
+                let late = &self.shared.ledger.late_writes;
+                SPACE.release(CellId::from_bits(found.life), late, &mut counts);
             }
         }
     }

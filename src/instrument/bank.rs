@@ -444,18 +444,17 @@ mod models {
             self.add(id, 0, 1, Ordering::Relaxed)
         }
 
-        fn observe(&self, id: CellId, offset: usize, value: f64) {
+        fn observe(&self, id: CellId, offset: usize, value: f64) -> Result<(), Stale> {
             meet();
-            if !self.front.observe(id, offset, value, 1) {
-                let write = Write {
-                    offset,
-                    amount: 1,
-                    value: Some(value),
-                };
-                self.space
-                    .write(self.bank.as_ref(), id, write)
-                    .expect("nobody ends this life");
+            if self.front.observe(id, offset, value, 1) {
+                return Ok(());
             }
+            let write = Write {
+                offset,
+                amount: 1,
+                value: Some(value),
+            };
+            self.space.write(self.bank.as_ref(), id, write)
         }
     }
 
@@ -549,10 +548,10 @@ mod models {
             // In the order of the banks these come to 2^53 + 2, in another to 2^53.
             let [_one, other, large, last] = [1.0, 1.0, 2_f64.powi(53), 0.0].map(|value| {
                 let owner = Owner::new(&space);
-                owner.observe(id, 0, value);
+                owner.observe(id, 0, value).unwrap();
                 owner
             });
-            let adder = thread::spawn(move || other.observe(id, 0, 2.0));
+            let adder = thread::spawn(move || other.observe(id, 0, 2.0).unwrap());
             let reader = {
                 let space = space.clone();
                 thread::spawn(move || {
@@ -625,14 +624,15 @@ mod models {
             };
             let owner = Owner::new(&space);
             meet();
-            let counted = space.release(old, &lost);
+            let mut counted = [0];
+            space.release(old, &lost, &mut counted);
             let new = space.allocate(COUNT).unwrap();
             assert!(new.index() == old.index() && new != old);
             owner.add(new, 0, 10, Ordering::Relaxed).unwrap();
             assert_eq!(count(&space, new), 10);
             let refused = writer.join().unwrap();
             assert_eq!(count(&space, new), 10);
-            assert_eq!(counted + lost.load(Ordering::Relaxed) + refused, 3);
+            assert_eq!(counted[0] + lost.load(Ordering::Relaxed) + refused, 3);
         });
     }
 
@@ -660,7 +660,8 @@ mod models {
                 })
             };
             meet();
-            let counted = space.release(old, &lost);
+            let mut counted = [0];
+            space.release(old, &lost, &mut counted);
             let new = space.allocate(COUNT).unwrap();
             handed.store(new.bits(), Ordering::Release);
             let during = count(&space, new);
@@ -670,7 +671,81 @@ mod models {
             // Whatever is left of the old life is settled at the latest when the thread ends.
             drop(owner);
             assert_eq!(count(&space, new), written);
-            assert_eq!(counted + lost.load(Ordering::Relaxed) + refused, 3);
+            assert_eq!(counted[0] + lost.load(Ordering::Relaxed) + refused, 3);
+        });
+    }
+
+    #[test]
+    fn a_final_reading_and_what_is_late_come_to_what_was_written() {
+        explore(3, || {
+            let space = Arc::new(Space::new());
+            let (id, lost) = (space.allocate(BUCKETS).unwrap(), Arc::new(AtomicU64::new(0)));
+            let owner = Owner::new(&space);
+            owner.observe(id, 0, 1.0).unwrap();
+            let observer = thread::spawn(move || {
+                let refused = [1, 0, 1].map(|offset| owner.observe(id, offset, 1.0).is_err() as u64);
+                // Settles what is left.
+                drop(owner);
+                refused.iter().sum::<u64>()
+            });
+            let read = || {
+                meet();
+                let (mut counts, mut sum) = ([0; 2], [0.0]);
+                space.sum(BUCKETS, &[id], &mut counts, &mut sum);
+                (counts, sum[0])
+            };
+            let before = read();
+            meet();
+            let mut counts = [0; 2];
+            let sum = space.release(id, &lost, &mut counts);
+            let grown = before.0.iter().zip(&counts).all(|(before, end)| before <= end) && before.1 <= sum;
+            assert!(grown, "{before:?}, in the end {counts:?} {sum}");
+            assert!(sum <= counts.iter().sum::<u64>() as f64, "{counts:?} {sum}");
+            let refused = observer.join().unwrap();
+            assert_eq!(counts.iter().sum::<u64>() + lost.load(Ordering::Relaxed) + refused, 4);
+            // It is over, and nothing comes of it again.
+            let mut again = [0; 2];
+            assert_eq!((space.release(id, &lost, &mut again), again), (0.0, [0; 2]));
+        });
+    }
+
+    #[test]
+    fn an_up_down_counter_ends_with_every_arrival_before_a_departure() {
+        explore(3, || {
+            let space = Arc::new(Space::new());
+            let (id, lost) = (space.allocate(BALANCE).unwrap(), Arc::new(AtomicU64::new(0)));
+            let passed_on = Arc::new(AtomicU64::new(0));
+            // The threads have touched their cells: no lock orders what they do.
+            let [one, other] = [(); 2].map(|()| {
+                let owner = Owner::new(&space);
+                owner.add(id, 0, 0, Ordering::Relaxed).unwrap();
+                owner
+            });
+            let other = {
+                let passed_on = passed_on.clone();
+                thread::spawn(move || {
+                    let arrived = other.add(id, 0, 1, Ordering::Relaxed);
+                    passed_on.store(1, Ordering::Release);
+                    drop(other);
+                    (1, arrived.is_err() as u64)
+                })
+            };
+            let one = thread::spawn(move || {
+                let mut written = (0, 0);
+                if passed_on.load(Ordering::Acquire) == 1 {
+                    written = (1, one.add(id, 1, 1, Ordering::Release).is_err() as u64);
+                }
+                drop(one);
+                written
+            });
+            meet();
+            let mut counts = [0; 2];
+            space.release(id, &lost, &mut counts);
+            assert!(counts[0] >= counts[1], "{counts:?}");
+            let written = [one, other].map(|thread| thread.join().unwrap());
+            let refused = written[0].1 + written[1].1;
+            let ended = counts[0] + counts[1] + lost.load(Ordering::Relaxed) + refused;
+            assert_eq!(ended, written[0].0 + written[1].0);
         });
     }
 
@@ -686,11 +761,11 @@ mod models {
                 (counts, sum[0])
             };
             let owner = Owner::new(&space);
-            owner.observe(id, 0, 1.0);
+            owner.observe(id, 0, 1.0).unwrap();
             let observer = thread::spawn(move || {
-                owner.observe(id, 1, 1.0);
-                owner.observe(id, 0, 1.0);
-                owner.observe(id, 0, 1.0);
+                owner.observe(id, 1, 1.0).unwrap();
+                owner.observe(id, 0, 1.0).unwrap();
+                owner.observe(id, 0, 1.0).unwrap();
                 owner
             });
             let (first, second) = (read(&space), read(&space));

@@ -19,8 +19,12 @@
 //! [`Space::release`] ends a life: the block's generation moves on, so that late writers fail the comparison of tags as soon
 //! as the block has a new tenant. Until then a late write would fall unseen into cells that nobody reads, and that must be
 //! counted: the owner of every bank that holds cells of the ended life is called (`Front::call`), and, before it writes anything
-//! else, compares them with what was read at the end and clears them. A late write is so either part of the final
-//! reading or counted as lost, and never in another series.
+//! else, compares them with what was read at the end and clears them. What is compared is what went into the final reading
+//! itself, each counting cell being read once for both. A late write is so either part of the final reading, which whoever ended
+//! the life can still hand on, or counted as lost, and never both, and never in another series.
+//!
+//! One thing remains of a write that the final reading meets half way: as in any reading, an observation may be in the counts
+//! and its value not in the sum, and here no later reading brings it.
 
 use super::bank::{Bank, CHUNK_CELLS, COUNT_MASK, CellId, Chunk, FrontRef, SUM_STRIPES};
 use crate::sync::{AtomicU64, Mutex, Ordering};
@@ -157,10 +161,11 @@ impl Space {
         plan.pool_mut(shape).free.push(id.index() as u32);
     }
 
-    /// Ends a life. What is written through `id` from now on is added to `lost`, sooner or later. Returns what its counting
-    /// cells came to in the end, all together.
-    pub(crate) fn release(&self, id: CellId, lost: &Arc<AtomicU64>) -> u64 {
-        self.plan.lock().release(id, lost)
+    /// Ends a life. Adds what its counting cells came to in the end to `counts`, as [`sum`](Self::sum) does, and returns what its
+    /// sum came to: no less than any reading before. What is written through `id` and not in there is added to `lost`, sooner or
+    /// later. Nothing comes of a life that is over already.
+    pub(crate) fn release(&self, id: CellId, lost: &Arc<AtomicU64>, counts: &mut [u64]) -> f64 {
+        self.plan.lock().release(id, lost, counts)
     }
 
     /// A bank for a thread: that of an ended thread, or a new one.
@@ -317,16 +322,16 @@ impl Plan {
         Some(CellId::new(index, self.generation(index as usize)))
     }
 
-    fn release(&mut self, id: CellId, lost: &Arc<AtomicU64>) -> u64 {
+    fn release(&mut self, id: CellId, lost: &Arc<AtomicU64>, counts: &mut [u64]) -> f64 {
         let Some(shape) = self.shape_of_living(id) else {
-            return 0;
+            return 0.0;
         };
-        let shared = self
-            .shared
-            .block(id.index(), shape.cells())
-            .map_or(&[][..], |cells| &cells[shape.floats()..]);
-        let mut total = shared.iter().fold(0, |total: u64, cell| total.wrapping_add(*cell));
-        for seat in &mut self.seats {
+        let mut stripes = [0.0; SUM_STRIPES];
+        let mut counted = vec![0_u64; self.seats.len()];
+        self.add_up(shape, &[id], counts, &mut stripes, |seat, count| {
+            counted[seat] = counted[seat].wrapping_add(count);
+        });
+        for (seat, counted) in self.seats.iter_mut().zip(counted) {
             let Some(chunk) = seat.bank.chunk(id.index() / CHUNK_CELLS) else {
                 continue;
             };
@@ -336,13 +341,11 @@ impl Plan {
                 shape,
             };
             if id.owns(block.count(0).load(Ordering::Relaxed)) {
-                let (index, counted, lost) = (id.index() as u32, block.total(), lost.clone());
-                total = total.wrapping_add(counted);
                 seat.revoked.push(Revoked {
-                    index,
+                    index: id.index() as u32,
                     shape,
                     counted,
-                    lost,
+                    lost: lost.clone(),
                 });
                 match &seat.front {
                     Some(front) => front.front().call(),
@@ -356,7 +359,7 @@ impl Plan {
         if *generation <= CellId::LAST_GENERATION {
             self.pool_mut(shape).free.push(id.index() as u32);
         }
-        total
+        stripes.iter().sum()
     }
 
     fn pool_mut(&mut self, shape: Shape) -> &mut Pool {
@@ -376,6 +379,23 @@ impl Plan {
 
     fn sum(&self, shape: Shape, ids: &[CellId], counts: &mut [u64], sums: &mut [f64]) {
         let mut stripes = [0.0; BATCH * SUM_STRIPES];
+        self.add_up(shape, ids, counts, &mut stripes, |_, _| ());
+        for (sum, stripes) in sums.iter_mut().zip(stripes.chunks(SUM_STRIPES)) {
+            *sum = stripes.iter().sum();
+        }
+    }
+
+    /// Adds up the blocks of `ids`: what is shared first, then bank by bank in their order. Tells `saw` of each count it reads, and in
+    /// which seat.
+    #[inline]
+    fn add_up(
+        &self,
+        shape: Shape,
+        ids: &[CellId],
+        counts: &mut [u64],
+        stripes: &mut [f64],
+        mut saw: impl FnMut(usize, u64),
+    ) {
         for (at, id) in ids.iter().enumerate() {
             let Some(cells) = self.shared.block(id.index(), shape.cells()) else {
                 continue;
@@ -391,14 +411,15 @@ impl Plan {
             // An up-down counter. Departures of all threads before arrivals: an arrival that happened before a departure
             // counted here is then counted too, and the difference does not dip below what it ever was.
             for offset in [1, 0] {
-                self.each_block(shape, ids, |at, block| {
-                    let cell = block.count(offset).load(Ordering::Acquire);
-                    counts[at * 2 + offset] = counts[at * 2 + offset].wrapping_add(cell & COUNT_MASK);
+                self.each_block(shape, ids, |seat, at, block| {
+                    let read = block.count(offset).load(Ordering::Acquire) & COUNT_MASK;
+                    counts[at * 2 + offset] = counts[at * 2 + offset].wrapping_add(read);
+                    saw(seat, read);
                 });
             }
             return;
         }
-        self.each_block(shape, ids, |at, block| {
+        self.each_block(shape, ids, |seat, at, block| {
             for (stripe, total) in stripes[at * shape.floats()..]
                 .iter_mut()
                 .take(shape.floats())
@@ -408,18 +429,17 @@ impl Plan {
                 *total += f64::from_bits(block.float(stripe).load(Ordering::Acquire));
             }
             for (offset, count) in counts[at * shape.counts..].iter_mut().take(shape.counts).enumerate() {
-                *count = count.wrapping_add(block.count(offset).load(Ordering::Relaxed) & COUNT_MASK);
+                let read = block.count(offset).load(Ordering::Relaxed) & COUNT_MASK;
+                *count = count.wrapping_add(read);
+                saw(seat, read);
             }
         });
-        for (sum, stripes) in sums.iter_mut().zip(stripes.chunks(SUM_STRIPES)) {
-            *sum = stripes.iter().sum();
-        }
     }
 
-    /// Every bank's block of every living series in `ids`, bank by bank in their order.
+    /// Every bank's block of every living series in `ids`, bank by bank in their order, with the number of the bank's seat.
     #[inline]
-    fn each_block(&self, shape: Shape, ids: &[CellId], mut visit: impl FnMut(usize, Block<'_>)) {
-        for seat in &self.seats {
+    fn each_block(&self, shape: Shape, ids: &[CellId], mut visit: impl FnMut(usize, usize, Block<'_>)) {
+        for (number_of_seat, seat) in self.seats.iter().enumerate() {
             let mut near: Option<(usize, Option<&Chunk>)> = None;
             for (at, id) in ids.iter().enumerate() {
                 let number = id.index() / CHUNK_CELLS;
@@ -437,7 +457,7 @@ impl Plan {
                 // Relaxed is enough here and below: blocks are reset under the lock that is held, so that only
                 // counting goes on meanwhile.
                 if id.owns(block.count(0).load(Ordering::Relaxed)) {
-                    visit(at, block);
+                    visit(number_of_seat, at, block);
                 }
             }
         }
@@ -623,7 +643,7 @@ mod tests {
                 break;
             }
             lives += 1;
-            space.release(id, &lost);
+            space.release(id, &lost, &mut [0]);
         }
         assert_eq!(lives, CellId::LAST_GENERATION);
         let write = Write {

@@ -20,6 +20,7 @@
 //! | `lazy.rs`, `observable.rs` | instruments as statics; values that closures give at collection |
 //! | `name.rs`, `descriptor.rs` | names in every spelling; what a family is |
 //! | `snapshot.rs` | the values of one moment, as plain columns |
+//! | `departure.rs` | what is left of removed series, until every exporter has it |
 //! | `encode.rs` and its folder | from a snapshot to bytes, one file a format |
 //! | `scrape.rs` and its folder | negotiation, filters, replies; the endpoint of its own |
 //! | `ledger.rs`, `error.rs`, `clock.rs`, `testing.rs` | what was lost, what was refused, time, and users' tests |

@@ -6,6 +6,7 @@ pub(crate) mod lint;
 
 use crate::{
     clock::{Clock, SharedClock, SystemClock},
+    departure::{Departures, Inbox},
     descriptor::{Descriptor, Kind},
     error::RegisterError,
     family::core::{FamilyCore, Shared},
@@ -143,6 +144,7 @@ impl Registry {
             ledger: Ledger::new(),
             series: AtomicUsize::new(0),
             series_limit,
+            departures: Departures::default(),
         };
         Registry {
             inner: Arc::new(Inner {
@@ -268,6 +270,14 @@ impl Registry {
     #[allow(dead_code)] // until there is an exporter
     pub(crate) fn snapshot_for_export(&self) -> Snapshot {
         self.snapshot_with(true)
+    }
+
+    /// An inbox for an exporter, which gets the series that are removed from now on, for as long as it is kept; see
+    /// [`departure`](crate::departure) for how it goes with snapshots.
+    #[allow(dead_code)] // until there is an exporter
+    pub(crate) fn attach(&self) -> Arc<Inbox> {
+        let shared = &self.inner.shared;
+        shared.departures.attach(shared.clock.unix())
     }
 
     fn snapshot_with(&self, lives: bool) -> Snapshot {

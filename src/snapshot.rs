@@ -59,6 +59,13 @@ pub(crate) enum Rows {
     Live(Reading),
     /// Those that a closure gave at collection: as many words for each series as the ends say.
     Given { words: Arc<[u64]>, ends: Arc<[u32]> },
+    /// Those of one series that was removed from a registered family.
+    Departed {
+        words: Arc<[u64]>,
+        /// Milliseconds from the family's registration to the first use of the series.
+        birth: u64,
+        overflow: bool,
+    },
 }
 
 /// The numbers of a family's series, by place.
@@ -246,6 +253,7 @@ impl Rows {
         match self {
             Rows::Live(reading) => reading.places(),
             Rows::Given { ends, .. } => ends.len(),
+            Rows::Departed { .. } => 1,
         }
     }
 
@@ -263,14 +271,18 @@ impl Rows {
     /// The label values in a place, if it has a series.
     #[inline]
     pub(crate) fn row<'a>(&'a self, place: usize, family: &'a FamilySnapshot) -> Option<Row<'a>> {
+        let labels = family.descriptor.labels.len();
         match self {
             Rows::Live(reading) => reading.row(place),
             Rows::Given { words, ends } => {
                 let start = if place == 0 { 0 } else { ends[place - 1] as usize };
-                Some(Row::of_words(
-                    &words[start..ends[place] as usize],
-                    family.descriptor.labels.len(),
-                ))
+                Some(Row::of_words(&words[start..ends[place] as usize], labels, 0))
+            }
+            Rows::Departed { words, birth, overflow } => {
+                let labels = if *overflow { 0 } else { labels };
+                let mut row = Row::of_words(words, labels, *birth);
+                row.overflow = *overflow;
+                Some(row)
             }
         }
     }

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     clock::SharedClock,
+    departure::{Departure, Departures},
     descriptor::{Descriptor, Kind},
     instrument::{
         bank::CellId,
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     /// How many series all labelled families have, and may have.
     pub(crate) series: AtomicUsize,
     pub(crate) series_limit: usize,
+    pub(crate) departures: Departures,
 }
 
 /// A family; see [`Family`](super::Family).
@@ -276,11 +278,12 @@ impl FamilyCore {
 
     /// Removes the series of these label values.
     pub(crate) fn remove<const N: usize>(&self, values: [&str; N]) -> bool {
+        let now = self.time_of_departure();
         let removed = query(values, self.table.seed(), |query| {
             let mut members = self.members.lock();
             self.table
                 .find_listed(query)
-                .is_some_and(|found| self.end(&mut members, found).is_some())
+                .is_some_and(|found| self.end(&mut members, found, now).is_some())
         });
         removed == Some(true)
     }
@@ -295,43 +298,85 @@ impl FamilyCore {
             .collect();
         // What it was read with goes first: it holds on to what is now freed.
         drop(snapshot);
+        let now = self.time_of_departure();
         for found in unwanted.into_iter().filter_map(|place| places[place]) {
-            self.end(&mut self.members.lock(), found);
+            self.end(&mut self.members.lock(), found, now);
         }
     }
 
-    /// Ends a life under the family's lock. What its counting cells came to, for the one caller that did.
-    fn end(&self, members: &mut Members, found: Found) -> Option<u64> {
+    /// Ends a life under the family's lock; `now` is from [`time_of_departure`](Self::time_of_departure), asked before it was
+    /// taken. Says how it ended, to the one caller that did it.
+    fn end(&self, members: &mut Members, found: Found, now: Option<Duration>) -> Option<Ended> {
         // Look-ups rely on the series that is in no index, and do not make it twice.
         if self.unindexed.get() == Some(&found) && !self.unregistered.load(Ordering::Relaxed) {
             return None;
         }
-        if !self.table.remove(found) {
-            return None;
-        }
-        let release = |shape: Shape| {
-            let mut counts = vec![0; shape.counts];
-            let late = &self.shared.ledger.late_writes;
-            SPACE.release(CellId::from_bits(found.life), late, &mut counts);
-            total(&counts)
-        };
-        let total = self.shape.map_or(0, release);
+        // Pinned, so that the entry serves nobody else before a departure has its labels and its value.
+        self.table.pin_again(found.entry);
+        let ended = self.table.remove(found).then(|| self.depart(found, now));
+        self.table.unpin(found.entry);
+        let ended = ended?;
         members.activity.remove(&found.entry);
         if self.unindexed.get() != Some(&found) {
             self.shared.series.fetch_sub(1, Ordering::Relaxed);
             self.closed.store(false, Ordering::Release);
         }
-        Some(total)
+        Some(ended)
+    }
+
+    /// The time, if a series that ends now departs to an exporter; not to be asked under a lock.
+    fn time_of_departure(&self) -> Option<Duration> {
+        self.shared.departures.time(&self.shared.clock)
+    }
+
+    /// Takes the final values of a series that is out of the table and pinned, and gives them to exporters, if there are any.
+    fn depart(&self, found: Found, now: Option<Duration>) -> Ended {
+        let (counts, sum) = match self.shape {
+            None => (vec![self.entry_value(Some(found))], 0.0),
+            Some(shape) => {
+                let mut counts = vec![0; shape.counts];
+                let late = &self.shared.ledger.late_writes;
+                let sum = SPACE.release(CellId::from_bits(found.life), late, &mut counts);
+                (counts, sum)
+            }
+        };
+        let writes = total(&counts);
+        let life = self.shape.map_or(0, |_| life_of(found));
+        let overflow = self.unindexed.get() == Some(&found) && !self.descriptor.labels.is_empty();
+        // Without cells nothing was ever counted.
+        let counted = self.shape.is_none() || life != 0;
+        let departure = |ended| {
+            let (words, birth) = self.table.words_and_birth(found.entry);
+            let sums = vec![sum];
+            let ids = Vec::new();
+            let family = FamilySnapshot {
+                descriptor: self.descriptor.clone(),
+                rows: Rows::Departed {
+                    words: words.into(),
+                    birth,
+                    overflow,
+                },
+                values: Columns { counts, sums, ids }.values(self.descriptor.kind),
+                lives: Vec::new(),
+            };
+            Departure { family, life, ended }
+        };
+        Ended {
+            writes,
+            departed: counted && self.shared.departures.deliver(now, departure),
+        }
     }
 
     /// Ends all series, for good: what is written from now on is counted as late.
     pub(crate) fn unregister(&self) {
-        let unindexed = self.unindexed();
+        let now = self.time_of_departure();
         let mut members = self.members.lock();
         self.unregistered.store(true, Ordering::Release);
+        // Look-ups to come are given a series that is over, this one or the one that was there.
+        let unindexed = *self.unindexed.get_or_init(|| self.table.over());
         let series: Vec<Found> = Table::read(&self.table).series().flatten().collect();
         for found in series.into_iter().chain([unindexed]) {
-            self.end(&mut members, found);
+            self.end(&mut members, found, now);
         }
     }
 
@@ -431,6 +476,7 @@ impl FamilyCore {
     /// wrote afterwards has by then been seen. What is written even after that is counted as late.
     fn expire(&self, idle: Duration, turn: u64, read: &Read) {
         let now = self.shared.clock.monotonic();
+        let departure = self.time_of_departure();
         let mut members = self.members.lock();
         let begun = members.turn;
         for series in read.snapshot.series().filter(|series| !series.is_overflow()) {
@@ -449,10 +495,12 @@ impl FamilyCore {
                 Some(activity) if !marked && activity.life == fresh.life && activity.writes == fresh.writes => {
                     if let Some(hidden) = activity.hidden {
                         if turn > hidden
-                            && let Some(total) = self.end(&mut members, found)
+                            && let Some(ended) = self.end(&mut members, found, departure)
                             && self.shape.is_some()
+                            && !ended.departed
                         {
-                            self.late(total.wrapping_sub(read.writes[place]));
+                            // No reader gets it any more. Exporters, if there are any, got it with the departure.
+                            self.late(ended.writes.wrapping_sub(read.writes[place]));
                         }
                     } else if now.saturating_sub(activity.since) >= idle && self.unindexed.get() != Some(&found) {
                         activity.hidden = self.table.hide(found).then_some(begun);
@@ -480,6 +528,14 @@ impl Drop for FamilyCore {
             }
         }
     }
+}
+
+/// How a series ended.
+struct Ended {
+    /// What its counting cells came to, all together.
+    writes: u64,
+    /// Whether exporters have its final values.
+    departed: bool,
 }
 
 /// How many series are read at a time.

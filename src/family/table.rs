@@ -302,6 +302,15 @@ impl Table {
         Ok(Found { entry, life })
     }
 
+    /// A series that is over from the start, for look-ups in a family that has ended: no reading sees it, and what is written
+    /// through it is late.
+    pub(crate) fn over(&self) -> Found {
+        // Nobody else gets the entry, and its life stays the none that it has: it is hidden since it was new or removed.
+        let entry = self.store.lock().entry(self.text_at() + length_words(self.labels));
+        let life = CellId::UNSET.bits();
+        Found { entry, life }
+    }
+
     /// Ends a series: look-ups and new readings pass it by from now on. True for the one caller that ended it.
     pub(crate) fn remove(&self, found: Found) -> bool {
         let mut store = self.store.lock();
@@ -410,6 +419,13 @@ impl Table {
     pub(crate) fn value(&self, entry: Entry) -> &AtomicU64 {
         debug_assert!(self.value, "only gauges keep a value here");
         self.word(entry, HEADER)
+    }
+
+    /// The words of the label values of a series, as [`Row::of_words`] takes them, and how many milliseconds after the family's
+    /// registration it was first used; the caller's series for as long as the caller has it pinned.
+    pub(crate) fn words_and_birth(&self, entry: Entry) -> (Vec<u64>, u64) {
+        let birth = self.word(entry, BIRTH).load(Ordering::Relaxed) >> BIRTH_SHIFT;
+        (self.words_of(entry).collect(), birth)
     }
 
     /// How many series there are, without the overflow series.
@@ -531,8 +547,12 @@ impl Table {
     }
 
     fn hash_of(&self, entry: Entry) -> u64 {
-        let words = (0..self.text_words(entry)).map(|at| self.word(entry, self.text_at() + at).load(Ordering::Relaxed));
-        hash_words(&words.collect::<Vec<_>>(), self.labels, &self.seed)
+        hash_words(&self.words_of(entry).collect::<Vec<_>>(), self.labels, &self.seed)
+    }
+
+    /// Lengths and text of an entry; under the lock, or while the entry is held.
+    fn words_of(&self, entry: Entry) -> impl Iterator<Item = u64> {
+        (0..self.text_words(entry)).map(move |at| self.word(entry, self.text_at() + at).load(Ordering::Relaxed))
     }
 
     /// How many words lengths and text of an entry take; under the lock, or while the entry is held.
@@ -795,8 +815,8 @@ unsafe impl Send for Row<'_> {}
 unsafe impl Sync for Row<'_> {}
 
 impl<'a> Row<'a> {
-    /// A row of words that [`Query::words`] gave.
-    pub(crate) fn of_words(words: &'a [u64], labels: usize) -> Self {
+    /// A row of words that [`Query::words`] gave, first used so many milliseconds after the family's registration.
+    pub(crate) fn of_words(words: &'a [u64], labels: usize, birth: u64) -> Self {
         let lengths = length_words(labels);
         let text = words[..lengths].iter().map(|word| text_words(*word)).sum::<usize>();
         assert!(
@@ -812,7 +832,7 @@ impl<'a> Row<'a> {
         Row {
             words: first,
             labels,
-            birth: escaped,
+            birth: birth << BIRTH_SHIFT | escaped,
             overflow: false,
             held: PhantomData,
         }

@@ -1,5 +1,5 @@
-//! The crate against programs that others wrote: two releases of Prometheus, their linters, and the parsers
-//! of Prometheus and of the official Python client.
+//! The crate against programs that others wrote: two releases of Prometheus, their linters, the parsers
+//! of Prometheus and of the official Python client, and a Collector of OpenTelemetry.
 //!
 //! These tests are ignored by default, because they need the programs that the scripts in `.ci/servers` install.
 //! `.ci/run` installs them and runs the tests; after that, so does `cargo test --test live -- --ignored`. A program
@@ -7,12 +7,22 @@
 
 #![cfg(all(unix, feature = "serve"))]
 
+mod collector;
 mod parsers;
 mod program;
 mod prometheus;
+mod pushed;
 mod recorded;
 mod sample;
 mod tap;
+
+// What is pushed is read with the same words as in the tests of push.
+#[path = "../push/json.rs"]
+mod json;
+#[path = "../push/points.rs"]
+mod points;
+#[path = "../push/requests.rs"]
+mod requests;
 
 use parsers::{Parser, parse};
 use program::{PATIENCE, Program, installed, project};
@@ -137,7 +147,7 @@ fn prometheus_on_a_busy_port_does_not_start() {
     let address = taken.local_addr().unwrap();
     for release in [Release::V3_15, Release::V2_42] {
         let settings = Settings::of(release);
-        let refused = Prometheus::listen(settings, address, address).err();
+        let refused = Prometheus::listen(settings, Some(address), address).err();
         let error = refused.unwrap_or_else(|| panic!("{release:?} started on a port that was taken"));
         assert!(error.contains("address already in use"), "{error}");
     }

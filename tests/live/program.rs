@@ -1,9 +1,11 @@
 //! Another program as a child of the test: its lines as they come, an end that is awaited with a
-//! deadline, and no orphan whatever happens.
+//! deadline, a folder for its files, and no orphan whatever happens.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -114,6 +116,38 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A folder of this test alone, below cargo's folder for temporary files.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// Creates it, empty, with a name that begins so.
+    pub fn create(name: &str) -> Folder {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{number}", process::id()));
+        // A folder of that name was left by a process that had the same number and was killed.
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).expect("cargo's folder for temporary files can be written");
+        Folder(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What stays behind is below `target` and harms nothing.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The word that follows `key` in a line of a log.
+pub fn word_after<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    line.split_once(key)?.1.split_whitespace().next()
 }
 
 /// The path of a program below the folder that the scripts in `.ci/servers` install into.

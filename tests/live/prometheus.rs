@@ -1,14 +1,14 @@
-//! A real Prometheus on a loopback port of its own choice, with storage that goes when it does.
+//! A real Prometheus on a loopback port of its own choice, with storage that goes when it does. It scrapes a target,
+//! or is pushed to.
 
-use crate::program::{PATIENCE, Program, installed};
+use crate::program::{Folder, PATIENCE, Program, installed, word_after};
 use crate::sample::Samples;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{self, Command};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::PathBuf;
+use std::process::Command;
 
 /// The servers that `.ci/servers` installs: the newest, and the oldest still in use.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,8 @@ pub struct Settings {
     pub flags: &'static [&'static str],
     /// Further lines of the scrape configuration.
     pub scrape: &'static [&'static str],
+    /// Further lines of the configuration.
+    pub configuration: &'static [&'static str],
 }
 
 impl Settings {
@@ -43,6 +45,25 @@ impl Settings {
             release,
             flags: &[],
             scrape: &[],
+            configuration: &[],
+        }
+    }
+
+    /// The newest server, receiving OTLP at its defaults: it refuses increments, and points that are older than the
+    /// newest of their series.
+    pub fn receiving_otlp() -> Settings {
+        Settings {
+            flags: &["--web.enable-otlp-receiver"],
+            ..Settings::of(Release::V3_15)
+        }
+    }
+
+    /// The newest server, receiving OTLP, that adds increments up and takes points in any order.
+    pub fn receiving_otlp_deltas() -> Settings {
+        Settings {
+            flags: &["--web.enable-otlp-receiver", "--enable-feature=otlp-deltatocumulative"],
+            configuration: &["storage: {tsdb: {out_of_order_time_window: 1h}}"],
+            ..Settings::of(Release::V3_15)
         }
     }
 }
@@ -58,13 +79,19 @@ impl Prometheus {
     /// Starts a server that scrapes `target`, on a port that the system picks.
     pub fn start(settings: Settings, target: SocketAddr) -> Prometheus {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        Prometheus::listen(settings, target, any_port).unwrap_or_else(|error| panic!("{error}"))
+        Prometheus::listen(settings, Some(target), any_port).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Starts a server that scrapes nothing, on a port that the system picks.
+    pub fn receive(settings: Settings) -> Prometheus {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        Prometheus::listen(settings, None, any_port).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Starts a server on `listen`. Its own log says where it listens and when it is ready, so neither an
     /// orphan of an earlier run nor anyone else on that port can be taken for it.
-    pub fn listen(settings: Settings, target: SocketAddr, listen: SocketAddr) -> Result<Prometheus, String> {
-        let folder = Folder::create();
+    pub fn listen(settings: Settings, target: Option<SocketAddr>, listen: SocketAddr) -> Result<Prometheus, String> {
+        let folder = Folder::create("prometheus");
         let configuration = folder.path().join("prometheus.yml");
         fs::write(&configuration, configure(settings, target)).expect("the folder can be written");
         let mut program = Program::start(
@@ -101,6 +128,21 @@ impl Prometheus {
             }
         }
         samples
+    }
+
+    /// Every series that was pushed, with its last value, without the labels `job` and `instance`, which come from the
+    /// resource. They are selected by the `job`: the resource's `service.name`.
+    pub fn pushed(&mut self, job: &str) -> Samples {
+        let mut samples = Samples::new();
+        for (name, labels, value) in self.query(&format!("{{job={job:?}}}")) {
+            samples.insert(&name, labels, value);
+        }
+        samples
+    }
+
+    /// Where to post metrics over OTLP.
+    pub fn otlp_url(&self) -> String {
+        format!("http://{}/api/v1/otlp/v1/metrics", self.address)
     }
 
     /// Fails unless the last scrape succeeded, with what the server says about it.
@@ -152,14 +194,17 @@ impl Prometheus {
     }
 }
 
-fn configure(settings: Settings, target: SocketAddr) -> String {
-    let mut lines = vec![
-        "global: {scrape_interval: 2s, scrape_timeout: 2s}".to_string(),
-        "scrape_configs:".to_string(),
-        "- job_name: tidegauge".to_string(),
-        format!("  static_configs: [{{targets: ['{target}']}}]"),
-    ];
-    lines.extend(settings.scrape.iter().map(|line| format!("  {line}")));
+fn configure(settings: Settings, target: Option<SocketAddr>) -> String {
+    let mut lines = vec!["global: {scrape_interval: 2s, scrape_timeout: 2s}".to_string()];
+    lines.extend(settings.configuration.iter().map(|line| line.to_string()));
+    if let Some(target) = target {
+        lines.extend([
+            "scrape_configs:".to_string(),
+            "- job_name: tidegauge".to_string(),
+            format!("  static_configs: [{{targets: ['{target}']}}]"),
+        ]);
+        lines.extend(settings.scrape.iter().map(|line| format!("  {line}")));
+    }
     lines.join("\n") + "\n"
 }
 
@@ -184,34 +229,4 @@ fn one_series(series: &Value) -> (String, BTreeMap<String, String>, f64) {
         labels,
         value.parse().unwrap_or_else(|error| panic!("{value}: {error}")),
     )
-}
-
-fn word_after<'a>(line: &'a str, key: &str) -> Option<&'a str> {
-    line.split_once(key)?.1.split_whitespace().next()
-}
-
-/// A folder of this test alone, below cargo's folder for temporary files.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn create() -> Folder {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("prometheus-{}-{number}", process::id()));
-        // A folder of that name was left by a process that had the same number and was killed.
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).expect("cargo's folder for temporary files can be written");
-        Folder(path)
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What stays behind is below `target` and harms nothing.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

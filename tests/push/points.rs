@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, HistogramDataPoint, Metric, NumberDataPoint, metric, number_data_point,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// One data point.
@@ -28,7 +28,7 @@ pub struct Point {
 }
 
 /// What points have in common that belong together, whichever resource sent them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Series {
     pub name: String,
     pub attributes: Attributes,
@@ -51,7 +51,7 @@ impl Series {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Temporality {
     Delta,
     Cumulative,
@@ -61,7 +61,7 @@ pub enum Temporality {
 pub type Attributes = BTreeMap<String, Attribute>;
 
 /// The kinds that have an order and that anybody uses on metrics.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Attribute {
     Text(String),
     Integer(i64),
@@ -157,8 +157,8 @@ pub fn points(request: &ExportMetricsServiceRequest) -> Result<Vec<Point>, Strin
 /// # Panics
 ///
 /// If points of one series do not go together.
-pub fn totals<'a>(points: impl IntoIterator<Item = &'a Point>) -> BTreeMap<Series, Value> {
-    let mut totals: BTreeMap<Series, (u64, Value)> = BTreeMap::new();
+pub fn totals<'a>(points: impl IntoIterator<Item = &'a Point>) -> HashMap<Series, Value> {
+    let mut totals: HashMap<Series, (u64, Value)> = HashMap::new();
     for point in points {
         let Some((time, total)) = totals.get_mut(&point.series) else {
             totals.insert(point.series.clone(), (point.time, point.value.clone()));

@@ -11,7 +11,7 @@ use flate2::read::MultiGzDecoder;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message;
 use socket2::SockRef;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -35,7 +35,7 @@ pub struct State {
     /// In the order in which they were whole.
     pub requests: Vec<Request>,
     /// Every point that was stored, by series, in the order of their coming.
-    pub series: BTreeMap<Series, Vec<Point>>,
+    pub series: HashMap<Series, Vec<Point>>,
     /// How many connections were accepted, ever.
     pub connections: usize,
     /// How many requests were reset unread.
@@ -193,7 +193,7 @@ impl Receiver {
     }
 
     /// What all that was stored comes to.
-    pub fn totals(&self) -> BTreeMap<Series, Value> {
+    pub fn totals(&self) -> HashMap<Series, Value> {
         self.read(State::totals)
     }
 
@@ -232,7 +232,7 @@ impl Drop for Receiver {
 
 impl State {
     /// What all that was stored comes to: see [`points::totals`].
-    pub fn totals(&self) -> BTreeMap<Series, Value> {
+    pub fn totals(&self) -> HashMap<Series, Value> {
         points::totals(self.series.values().flatten())
     }
 

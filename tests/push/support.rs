@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceReq
 use opentelemetry_proto::tonic::metrics::v1::AggregationTemporality::{Cumulative, Delta, Unspecified};
 use opentelemetry_proto::tonic::metrics::v1::metric;
 use prost::Message;
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -286,7 +287,7 @@ fn rejected_points_are_the_first_ones_and_are_not_stored() {
         Behaviour::reject(0, "please update"),
     ]);
     let sent = everything();
-    let all: Vec<Series> = points(&sent).unwrap().into_iter().map(|point| point.series).collect();
+    let all = points(&sent).unwrap();
     let (status, reply) = post(&receiver, Encoding::Protobuf, false, &sent);
     let partial = ExportMetricsServiceResponse::decode(reply.as_slice())
         .unwrap()
@@ -297,9 +298,8 @@ fn rejected_points_are_the_first_ones_and_are_not_stored() {
         (200, 2, "too old")
     );
     receiver.read(|state| {
-        let mut expected = all[2..].to_vec();
-        expected.sort();
-        assert!(state.series.keys().eq(&expected), "{:?}", state.series.keys());
+        let stored: BTreeSet<&Series> = state.series.keys().collect();
+        assert_eq!(stored, all[2..].iter().map(|point| &point.series).collect());
     });
     let (_, reply) = post(&receiver, Encoding::Json, false, &sent);
     assert_eq!(
@@ -477,7 +477,8 @@ fn a_closed_port_refuses_and_opens_again() {
         .body_mut()
         .read_to_vec()
         .unwrap();
-    receiver.next([Behaviour::accept().held()]);
+    // Told to go on, it would be reset.
+    receiver.next([Behaviour::accept().held().reset_after(0)]);
     let mut held = connect(&receiver);
     write_request(&mut held);
     receiver.wait_for(|state| state.held == 1);

@@ -40,7 +40,6 @@ use std::{
 
 /// A series that is over, with its final values.
 #[derive(Debug)]
-#[allow(dead_code)] // until there is an exporter
 pub(crate) struct Departure {
     /// Its family, with this series alone, in place 0.
     pub(crate) family: FamilySnapshot,
@@ -64,7 +63,6 @@ struct Waiting {
     dropped: u64,
 }
 
-#[allow(dead_code)] // until there is an exporter
 impl Inbox {
     /// The most departures that wait in one inbox. When it is full the oldest goes and is counted.
     pub(crate) const CAPACITY: usize = 16_384;
@@ -89,6 +87,7 @@ impl Inbox {
     }
 
     /// How many wait.
+    #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.lock().departures.len()
     }
@@ -124,7 +123,6 @@ struct Inboxes {
 
 impl Departures {
     /// An inbox for an exporter: it gets what departs from now on, for as long as it is kept.
-    #[allow(dead_code)] // until there is an exporter
     pub(crate) fn attach(&self, now: Duration) -> Arc<Inbox> {
         let inbox = Arc::default();
         let mut inboxes = self.inboxes.lock();

@@ -267,14 +267,12 @@ impl Registry {
 
     /// The values of all metrics at this moment, with the lives of those series that have cells: by them an exporter knows a series again, and tells it from a later one with
     /// the same labels.
-    #[allow(dead_code)] // until there is an exporter
     pub(crate) fn snapshot_for_export(&self) -> Snapshot {
         self.snapshot_with(true)
     }
 
     /// An inbox for an exporter, which gets the series that are removed from now on, for as long as it is kept; see
     /// [`departure`](crate::departure) for how it goes with snapshots.
-    #[allow(dead_code)] // until there is an exporter
     pub(crate) fn attach(&self) -> Arc<Inbox> {
         let shared = &self.inner.shared;
         shared.departures.attach(shared.clock.unix())
@@ -426,10 +424,6 @@ impl Registry {
 
     pub(crate) fn clock(&self) -> &SharedClock {
         &self.inner.shared.clock
-    }
-
-    pub(crate) fn attach(&self) -> Arc<crate::departure::Inbox> {
-        Arc::new(crate::departure::Inbox)
     }
 
     pub(crate) fn ledger(&self) -> &Ledger {

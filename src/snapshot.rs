@@ -48,7 +48,6 @@ pub struct FamilySnapshot {
     pub(crate) values: Values,
     /// By place, the life of the series there, which no other series of the process ever has; 0 where there is none. Only
     /// in a snapshot for an exporter, of a family whose series have cells; else empty.
-    #[allow(dead_code)] // until there is an exporter
     pub(crate) lives: Vec<u64>,
 }
 

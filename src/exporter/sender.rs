@@ -262,7 +262,8 @@ impl Sender {
             self.journal.all_delivered();
         }
         self.shared.settle_flushes(now);
-        if backlog > 0 && !self.shared.is_flushing() {
+        // One may have been collected just now.
+        if backlog > 1 && !self.shared.is_flushing() {
             let pause = self.retry.spread(self.pace);
             self.retry.pause(now + pause);
         }

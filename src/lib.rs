@@ -23,6 +23,8 @@
 //! | `departure.rs` | what is left of removed series, until every exporter has it |
 //! | `encode.rs` and its folder | from a snapshot to bytes, one file a format |
 //! | `scrape.rs` and its folder | negotiation, filters, replies; the endpoint of its own |
+//! | `transport.rs` and its folder | bytes out before a deadline |
+//! | `secret.rs`, `redact.rs` | credentials that rotate; text that may be shown |
 //! | `ledger.rs`, `error.rs`, `clock.rs`, `testing.rs` | what was lost, what was refused, time, and users' tests |
 //!
 //! What does not happen: instruments know nothing of encoders; a snapshot holds no handle and no lock; encoders touch no
@@ -77,6 +79,8 @@ mod ledger;
 mod name;
 #[cfg(not(loom))]
 mod observable;
+#[cfg(all(not(loom), feature = "otlp"))]
+mod redact;
 #[cfg(not(loom))]
 mod own_metrics;
 mod platform;
@@ -84,10 +88,17 @@ mod platform;
 mod registry;
 #[cfg(not(loom))]
 mod scrape;
+#[cfg(all(not(loom), feature = "otlp"))]
+mod secret;
 #[cfg(not(loom))]
 mod snapshot;
 #[cfg(not(loom))]
 pub mod testing;
+
+// Nothing sends through it yet: the destinations come next.
+#[cfg(all(not(loom), feature = "otlp"))]
+#[allow(dead_code, unused_imports)]
+mod transport;
 
 #[cfg(not(loom))]
 mod exports {
@@ -133,6 +144,8 @@ mod exports {
     #[cfg(feature = "serve")]
     pub use crate::scrape::server::{ServeError, Server, ServerBuilder, ServerStatistics, Stopped, serve};
     pub use crate::scrape::{Filter, Reply, ScrapeRequest};
+    #[cfg(feature = "otlp")]
+    pub use crate::secret::{Secret, SecretError};
     pub use crate::snapshot::{FamilySnapshot, HistogramValue, SeriesSnapshot, Snapshot, Value};
 }
 #[cfg(not(loom))]

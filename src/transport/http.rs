@@ -86,7 +86,7 @@ pub(crate) struct TlsFiles {
 pub(crate) struct Request<'a> {
     pub(crate) method: Method,
     pub(crate) url: &'a HttpUrl,
-    /// Headers of this request. Ask for compressed answers with `Accept-Encoding: gzip`, the only coding that is undone.
+    /// Headers of this request, no credentials among them: these ureq may log. Ask for compressed answers with `Accept-Encoding: gzip`, the only coding that is undone.
     pub(crate) headers: &'a [(&'a str, &'a str)],
     /// Not sent with [`Method::Get`] and [`Method::Delete`].
     pub(crate) body: &'a [u8],

@@ -79,11 +79,11 @@ mod ledger;
 mod name;
 #[cfg(not(loom))]
 mod observable;
-#[cfg(all(not(loom), feature = "otlp"))]
-mod redact;
 #[cfg(not(loom))]
 mod own_metrics;
 mod platform;
+#[cfg(all(not(loom), feature = "otlp"))]
+mod redact;
 #[cfg(not(loom))]
 mod registry;
 #[cfg(not(loom))]

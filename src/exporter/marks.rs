@@ -201,18 +201,12 @@ impl Marks {
         }
     }
 
-    /// Moves the marks of what was claimed to where `work` has it: it is delivered, or will never be.
+    /// Moves the marks of what was claimed to where `work` has it: it is delivered, or will never be. The mark of a removed series
+    /// stays until the next work begins, because a work under way may have it too.
     pub(crate) fn acknowledge(&mut self, work: &Work, claims: &[Claim]) {
         self.each(work, claims, &mut |mark, value, time, observed| {
             mark.advance(value, time, observed);
         });
-        for claim in claims {
-            if let Item::Departed(departure) = work.item(claim.item)
-                && let Some(FamilyMarks::Live(marks)) = self.families.get_mut(&FamilyKey::of(&departure.family))
-            {
-                marks.strays.remove(&departure.life);
-            }
-        }
     }
 
     /// Keeps what was claimed from being sent in other payloads, until it is acknowledged.

@@ -7,6 +7,7 @@
 
 #![cfg(all(unix, feature = "serve"))]
 
+mod alerts;
 mod collector;
 mod parsers;
 mod program;

@@ -162,7 +162,7 @@ pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-const INSTALL: &str = "the scripts in .ci/servers install what these tests need; .ci/run runs them all";
+pub const INSTALL: &str = "the scripts in .ci/servers install what these tests need; .ci/run runs them all";
 
 /// Reads lines on a thread of its own, which ends with the stream. Bytes that are no UTF-8 are replaced: this
 /// text is only searched and shown.

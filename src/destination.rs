@@ -3,6 +3,9 @@
 //! A [`Destination`] turns what is new into payloads, sends one of them, and says what the answer means. Everything else
 //! is the exporter's: it collects, queues, waits, repeats and counts.
 
+#[cfg(feature = "otlp")]
+pub(crate) mod otlp;
+
 use crate::snapshot::FamilySnapshot;
 use std::{fmt, time::Duration};
 

@@ -17,6 +17,8 @@
 mod buffer;
 mod number;
 mod openmetrics;
+#[cfg(feature = "otlp")]
+pub(crate) mod otlp;
 mod samples;
 mod template;
 mod text;

@@ -95,7 +95,7 @@ mod snapshot;
 #[cfg(not(loom))]
 pub mod testing;
 
-// Nothing sends through it yet: the destinations come next.
+// Some of what it can do is for destinations that come next.
 #[cfg(all(not(loom), feature = "otlp"))]
 #[allow(dead_code, unused_imports)]
 mod transport;
@@ -105,6 +105,8 @@ mod exports {
     pub use crate::clock::{Clock, SystemClock};
     pub use crate::descriptor::Kind;
     pub use crate::destination::{Activity, Answer, BatchId, Destination, Payload, Preferences, Temporality};
+    #[cfg(feature = "otlp")]
+    pub use crate::destination::otlp::{Compression, Otlp, OtlpBuilder, OtlpError, Protocol, TemporalityPreference};
     pub use crate::encode::{EncodeOptions, Format};
     pub use crate::error::RegisterError;
     pub use crate::exporter::{

@@ -1,6 +1,6 @@
-// Its examples serve too.
-#![cfg_attr(feature = "serve", doc = include_str!("../README.md"))]
-#![cfg_attr(not(feature = "serve"), doc = "Metrics that go out both ways.")]
+// Its examples serve and push.
+#![cfg_attr(all(feature = "serve", feature = "otlp"), doc = include_str!("../README.md"))]
+#![cfg_attr(not(all(feature = "serve", feature = "otlp")), doc = "Metrics that go out both ways.")]
 //!
 //! # The map
 //!
@@ -23,12 +23,16 @@
 //! | `departure.rs` | what is left of removed series, until every exporter has it |
 //! | `encode.rs` and its folder | from a snapshot to bytes, one file a format |
 //! | `scrape.rs` and its folder | negotiation, filters, replies; the endpoint of its own |
+//! | `exporter.rs` and its folder | collections in a bounded queue, marks of what has arrived, waits and repetitions |
+//! | `destination.rs` | what a protocol says for itself; the trait for those of users' own |
+//! | `destination/otlp.rs` and its folder | settings, environment and answers of OTLP; its bytes are in `encode/otlp.rs` |
 //! | `transport.rs` and its folder | bytes out before a deadline |
 //! | `secret.rs`, `redact.rs` | credentials that rotate; text that may be shown |
+//! | `own_metrics.rs` | what the crate says of itself, as metrics of the registry |
 //! | `ledger.rs`, `error.rs`, `clock.rs`, `testing.rs` | what was lost, what was refused, time, and users' tests |
 //!
 //! What does not happen: instruments know nothing of encoders; a snapshot holds no handle and no lock; encoders touch no
-//! socket; no closure of the application runs while a lock of the crate is held; nothing but the two files named unsafe
+//! socket; a destination never waits or repeats, and only the exporter's two threads do; no closure of the application runs while a lock of the crate is held; nothing but the two files named unsafe
 //! has unsafe code, and nothing but `sync.rs` names atomics.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -50,7 +50,7 @@ impl OwnMetrics {
 
     fn collect(&self, families: &mut Families) {
         let clock: &SharedClock = &self.shared.clock;
-        let (now, unix) = (clock.monotonic(), clock.unix());
+        let now = clock.monotonic();
         let up = now.saturating_sub(self.made.0);
         families
             .own_gauge(
@@ -138,7 +138,6 @@ impl OwnMetrics {
             "How long the oldest point has waited that is not delivered; 0 if all are.",
             &|state, _| state.2,
         );
-        let _ = unix;
     }
 }
 

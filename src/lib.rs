@@ -1,6 +1,9 @@
 // Its examples serve and push.
 #![cfg_attr(all(feature = "serve", feature = "otlp"), doc = include_str!("../README.md"))]
-#![cfg_attr(not(all(feature = "serve", feature = "otlp")), doc = "Metrics that go out both ways.")]
+#![cfg_attr(
+    not(all(feature = "serve", feature = "otlp")),
+    doc = "Metrics that go out both ways."
+)]
 //!
 //! # The map
 //!
@@ -108,9 +111,9 @@ mod transport;
 mod exports {
     pub use crate::clock::{Clock, SystemClock};
     pub use crate::descriptor::Kind;
-    pub use crate::destination::{Activity, Answer, BatchId, Destination, Payload, Preferences, Temporality};
     #[cfg(feature = "otlp")]
     pub use crate::destination::otlp::{Compression, Otlp, OtlpBuilder, OtlpError, Protocol, TemporalityPreference};
+    pub use crate::destination::{Activity, Answer, BatchId, Destination, Payload, Preferences, Temporality};
     pub use crate::encode::{EncodeOptions, Format};
     pub use crate::error::RegisterError;
     pub use crate::exporter::{

@@ -87,59 +87,70 @@ impl OwnMetrics {
         if exporters.is_empty() {
             return;
         }
-        let read = |exporter: &Arc<Exporting>| {
-            exporter.with(|state| {
-                let waited = state
-                    .progress
-                    .undelivered_since
-                    .map_or(Duration::ZERO, |since| now.saturating_sub(since));
-                (
-                    state.queue.len() as f64,
-                    state.queue.bytes() as f64,
-                    waited.as_secs_f64(),
-                )
-            })
-        };
-        let states: Vec<(&str, (f64, f64, f64), (f64, f64))> = exporters
-            .iter()
-            .map(|exporter| {
-                let (most, most_bytes) = exporter.queue_limits;
-                (exporter.name.as_str(), read(exporter), (most as f64, most_bytes as f64))
-            })
-            .collect();
-        let mut gauge = |name, help, value: &dyn Fn((f64, f64, f64), (f64, f64)) -> f64| {
+        for (name, help, read) in STANDINGS {
             let family = families.own_gauge(name, help).labels(["exporter"]);
-            for (exporter, state, limits) in &states {
-                family.sample([*exporter], value(*state, *limits));
+            for exporter in &exporters {
+                family.sample([exporter.name.as_str()], read(&Standing::of(exporter, now)));
             }
-        };
-        gauge(
-            "tidegauge_exporter_queue_collections",
-            "Collections that wait to be sent.",
-            &|state, _| state.0,
-        );
-        gauge(
-            "tidegauge_exporter_queue_capacity_collections",
-            "Collections that may wait.",
-            &|_, limits| limits.0,
-        );
-        gauge(
-            "tidegauge_exporter_queue_bytes",
-            "Memory that collections take which wait to be sent.",
-            &|state, _| state.1,
-        );
-        gauge(
-            "tidegauge_exporter_queue_capacity_bytes",
-            "Memory that collections may take which wait to be sent.",
-            &|_, limits| limits.1,
-        );
-        gauge(
-            "tidegauge_exporter_oldest_undelivered_age_seconds",
-            "How long the oldest point has waited that is not delivered; 0 if all are.",
-            &|state, _| state.2,
-        );
+        }
     }
 }
+
+/// How an exporter stands at one moment.
+struct Standing {
+    collections: usize,
+    bytes: usize,
+    most_collections: usize,
+    most_bytes: usize,
+    waited: Duration,
+}
+
+impl Standing {
+    fn of(exporter: &Exporting, now: Duration) -> Self {
+        let (most_collections, most_bytes) = exporter.queue_limits;
+        exporter.with(|state| Standing {
+            collections: state.queue.len(),
+            bytes: state.queue.bytes(),
+            most_collections,
+            most_bytes,
+            waited: state
+                .progress
+                .undelivered_since
+                .map_or(Duration::ZERO, |since| now.saturating_sub(since)),
+        })
+    }
+}
+
+/// A metric's name and help, and its value.
+type StandingMetric = (&'static str, &'static str, fn(&Standing) -> f64);
+
+const STANDINGS: [StandingMetric; 5] = [
+    (
+        "tidegauge_exporter_queue_collections",
+        "Collections that wait to be sent.",
+        |standing| standing.collections as f64,
+    ),
+    (
+        "tidegauge_exporter_queue_capacity_collections",
+        "Collections that may wait.",
+        |standing| standing.most_collections as f64,
+    ),
+    (
+        "tidegauge_exporter_queue_bytes",
+        "Memory that collections take which wait to be sent.",
+        |standing| standing.bytes as f64,
+    ),
+    (
+        "tidegauge_exporter_queue_capacity_bytes",
+        "Memory that collections may take which wait to be sent.",
+        |standing| standing.most_bytes as f64,
+    ),
+    (
+        "tidegauge_exporter_oldest_undelivered_age_seconds",
+        "How long the oldest point has waited that is not delivered; 0 if all are.",
+        |standing| standing.waited.as_secs_f64(),
+    ),
+];
 
 impl Registry {
     /// Shows what the crate says of itself among this registry's metrics: `tidegauge_losses_total` (see

@@ -87,6 +87,7 @@ struct FlushRequest {
     /// Whether the sender has been told not to wait for its own sake.
     hurried: bool,
     waker: Option<Waker>,
+    forgotten: bool,
     outcome: Option<Result<(), FlushFailure>>,
 }
 
@@ -167,6 +168,7 @@ impl Shared {
                 sequence: None,
                 hurried: false,
                 waker: None,
+                forgotten: false,
                 outcome: None,
             });
             state.next_flush
@@ -208,8 +210,15 @@ impl Shared {
         Flushing::Done(Err(FlushError::new(&self.name, &self.address, failure, report)))
     }
 
+    /// Nobody asks for a flush any more; it goes on all the same if it is not done.
     pub(crate) fn forget_flush(&self, id: u64) {
-        self.with(|state| state.flushes.retain(|request| request.id != id));
+        self.with(|state| {
+            for request in state.flushes.iter_mut().filter(|request| request.id == id) {
+                request.forgotten = true;
+                request.waker = None;
+            }
+            state.drop_forgotten();
+        });
     }
 
     /// The moment at which the first pending flush gives up.
@@ -241,6 +250,7 @@ impl Shared {
                 request.outcome = Some(outcome);
                 woken.extend(request.waker.take());
             }
+            state.drop_forgotten();
             woken
         });
         woken.into_iter().for_each(Waker::wake);
@@ -333,6 +343,11 @@ impl Shared {
 }
 
 impl State {
+    fn drop_forgotten(&mut self) {
+        self.flushes
+            .retain(|request| !(request.forgotten && request.outcome.is_some()));
+    }
+
     fn report(&self, before: Totals, totals: Totals, unfinished: bool) -> FlushReport {
         let Progress {
             carried,

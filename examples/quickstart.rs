@@ -1,18 +1,23 @@
-//! An HTTP service that measures itself, and is scraped.
+//! An HTTP service that measures itself, is scraped, and pushes.
 //!
 //! It counts prime numbers: `GET /primes/1000` answers 168. A visitor of its own sends requests, so that there is something
 //! to see at once. The metrics have an endpoint of their own, as a process without a web server needs it; `examples/axum`,
 //! `examples/actix` and `examples/hyper` show them mounted in a web server.
 //!
-//! Not to be copied: the web server, which is just large enough to have something to measure.
+//! Beside that they are pushed, to where the `OTEL_*` variables say and as they say; without an endpoint there, to a small receiver
+//! in this process, which prints what it finds.
+//!
+//! Not to be copied: the web server, which is just large enough to have something to measure, and the receiver.
 //!
 //! ```text
 //! cargo run --release --example quickstart
+//! OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 cargo run --release --example quickstart
 //! ```
 
 use std::{
+    env,
     error::Error,
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         atomic::{AtomicBool, Ordering},
@@ -21,7 +26,16 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use tidegauge::{Buckets, Counter, Family, Gauge, Histogram, Registry, UpDownCounter};
+use tidegauge::{
+    Buckets, Counter, Destination, Exporter, ExporterHandle, Family, Gauge, Histogram, Otlp, Registry, UpDownCounter,
+};
+
+#[path = "support/http.rs"]
+mod http;
+#[path = "support/logger.rs"]
+mod logger;
+#[path = "support/receiver.rs"]
+mod receiver;
 
 /// What the service measures. Whatever can be wrong with a metric is an error here, at the start, and none later.
 struct Metrics {
@@ -62,6 +76,7 @@ impl Metrics {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    logger::start();
     let registry = Registry::new();
     let metrics = Metrics::register(&registry)?;
     // Advice on names, units, help and labels. There is none on these.
@@ -75,6 +90,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("The service, and below it its metrics; ctrl-c ends both.");
     println!("http://{address}/primes/1000");
     println!("{}", server.url().ok_or("a network address has a URL")?);
+    let exporter = push(&registry)?;
 
     let stopping = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -89,9 +105,47 @@ fn main() -> Result<(), Box<dyn Error>> {
         let _ = (TcpStream::connect(address), TcpStream::connect(address));
         waited
     })?;
-    // Last, so that the last requests could still be scraped.
+    // Now that nothing is recorded any more: so the last push has the last request, and it could still be scraped.
+    match exporter.shutdown(Duration::from_secs(5)) {
+        Ok(report) => println!(
+            "The last push: {} points delivered, nothing left behind.",
+            report.delivered
+        ),
+        Err(error) => println!("The last push: {error}"),
+    }
     server.stop();
     Ok(())
+}
+
+fn push(registry: &Registry) -> Result<ExporterHandle, Box<dyn Error>> {
+    // Empty is as good as not set.
+    let is_set = |variable| env::var_os(variable).is_some_and(|value| !value.is_empty());
+    let mut destination = Otlp::builder().environment();
+    if !is_set("OTEL_EXPORTER_OTLP_ENDPOINT") && !is_set("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT") {
+        let mut requests = 0;
+        let url = receiver::start(move |push| {
+            requests = push.total("http_requests_total", requests);
+            println!(
+                "A push came with {} points; http_requests_total is at {requests}.",
+                push.points()
+            );
+            200
+        })?;
+        destination = destination.endpoint(url).no_proxy();
+    }
+    let destination = destination.build()?;
+    let address = destination.address();
+    let mut exporter = Exporter::new(destination);
+    if !is_set("OTEL_METRIC_EXPORT_INTERVAL") {
+        // A minute, the default, is long for somebody who watches.
+        exporter = exporter.interval(Duration::from_secs(5));
+    }
+    let exporter = exporter.start(registry)?;
+    match exporter.name() {
+        "" => println!("Nothing is pushed, as the environment says."),
+        _ => println!("What is scraped there is also pushed to {address}."),
+    }
+    Ok(exporter)
 }
 
 fn work(listener: &TcpListener, metrics: &Metrics, stopping: &AtomicBool) {
@@ -105,18 +159,17 @@ fn work(listener: &TcpListener, metrics: &Metrics, stopping: &AtomicBool) {
     }
 }
 
-fn answer(mut stream: &TcpStream, metrics: &Metrics) -> io::Result<()> {
+fn answer(stream: &TcpStream, metrics: &Metrics) -> io::Result<()> {
     // Counts until it is dropped, however this function is left.
     let _in_flight = metrics.in_flight.track();
-    let path = read_path(stream)?;
+    let path = http::Request::read(stream)?.path;
     // The route and not the path: what clients send must not decide how many series there are.
     let limit = path.strip_prefix("/primes/");
     let route = limit.map_or("other", |_| "/primes/:limit");
     let (status, body) = metrics.duration.with([route]).time(|| primes(limit));
     metrics.requests.with((route, status)).inc();
     metrics.last.set_to_current_time();
-    let length = body.len();
-    write!(stream, "HTTP/1.1 {status} \r\nContent-Length: {length}\r\n\r\n{body}")
+    http::answer(stream, status, &body)
 }
 
 fn primes(limit: Option<&str>) -> (u16, String) {
@@ -128,15 +181,6 @@ fn primes(limit: Option<&str>) -> (u16, String) {
     };
     let is_prime = |number: &u32| !(2..=number.isqrt()).any(|factor| number.is_multiple_of(factor));
     (200, format!("{}\n", (2..=limit).filter(is_prime).count()))
-}
-
-/// The path of a request; its headers are read and ignored.
-fn read_path(stream: &TcpStream) -> io::Result<String> {
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    let mut lines = BufReader::new(stream.take(16_384)).lines();
-    let first = lines.next().transpose()?.unwrap_or_default();
-    while lines.next().transpose()?.is_some_and(|header| !header.is_empty()) {}
-    Ok(first.split(' ').nth(1).unwrap_or_default().to_owned())
 }
 
 /// Sends about twenty requests a second, until it is told to stop.

@@ -1,0 +1,98 @@
+//! From a URL to an exporter, and what is said of it at the end.
+
+use std::{error::Error, time::Duration};
+use tidegauge::{Exporter, ExporterHandle, Otlp, TemporalityPreference};
+
+/// The exporter of a URL: what is before the first `+` or `:` names the protocol. A further destination needs a line here, and one
+/// in the usage.
+pub fn exporter(url: &str, delta: bool) -> Result<Exporter, Box<dyn Error>> {
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    match scheme {
+        "otlp+http" => otlp(&format!("http://{rest}"), delta),
+        "otlp+https" => otlp(&format!("https://{rest}"), delta),
+        _ => Err(format!(
+            "{}: a URL begins with what is spoken there, which is otlp+http:// or otlp+https://; \
+             write one like otlp+http://127.0.0.1:4318",
+            without_secrets(url)
+        )
+        .into()),
+    }
+}
+
+fn otlp(url: &str, delta: bool) -> Result<Exporter, Box<dyn Error>> {
+    let builder = match url.ends_with("/v1/metrics") {
+        true => Otlp::builder().metrics_url(url),
+        false => Otlp::builder().endpoint(url),
+    };
+    let temporality = match delta {
+        true => TemporalityPreference::Delta,
+        false => TemporalityPreference::Cumulative,
+    };
+    let destination = builder.service_name("load").temporality(temporality).build()?;
+    Ok(Exporter::new(destination))
+}
+
+/// Delivers what is left, and says what became of everything.
+pub fn push_last(exporter: &ExporterHandle, deadline: Duration) -> String {
+    let result = exporter.shutdown(deadline);
+    let report = result.as_ref().unwrap_or_else(|error| error.report());
+    let done = exporter.stats();
+    let mut line = format!("exporter={}", exporter.name());
+    for (what, points) in [
+        ("delivered", done.delivered_points),
+        ("kept", report.kept),
+        ("unclear", report.unclear),
+        ("rejected", done.rejected_points),
+        ("dropped_queue_full", done.dropped_queue_full_points),
+        ("dropped_queue_bytes", done.dropped_queue_bytes_points),
+        ("dropped_removed_series", done.dropped_removed_series_points),
+        ("carried_over", done.carried_over_points),
+        ("possible_duplicates", done.possible_duplicate_points),
+    ] {
+        line += &format!(" {what}={points}");
+    }
+    if let Err(error) = result {
+        line += &format!(" error={:?}", error.to_string());
+    }
+    line
+}
+
+/// A URL for a message: without user, password, query and fragment, any of which may be a secret.
+fn without_secrets(url: &str) -> String {
+    let shown = url.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = match shown.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), shown),
+    };
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    format!("{scheme}{host}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_that_cannot_be_read_is_named_without_its_secrets() {
+        for (url, shown) in [
+            ("gopher://me:secret@host/path?token=secret", "gopher://host/path:"),
+            ("http://host:4318", "http://host:4318:"),
+            ("me:secret@host:4318", "host:4318:"),
+            ("", ":"),
+        ] {
+            let error = exporter(url, false).expect_err("nothing speaks it").to_string();
+            assert!(error.starts_with(shown) && !error.contains("secret"), "{error}");
+        }
+        let error = exporter("otlp+http://me:secret@:1", false);
+        let error = error.expect_err("it has no host").to_string();
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn a_path_is_a_base_unless_it_is_whole() {
+        for url in ["otlp+http://host:1", "otlp+http://host:1/v1/metrics"] {
+            let exporter = format!("{:?}", exporter(url, true).expect("it is a URL"));
+            assert!(exporter.contains("\"http://host:1/v1/metrics\""), "{exporter}");
+        }
+    }
+}

@@ -31,7 +31,10 @@ impl FlushReport {
 
 /// Why a flush or a shutdown could not deliver everything, with what it could.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FlushError {
+pub struct FlushError(Box<Failed>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Failed {
     exporter: String,
     address: String,
     reason: FlushFailure,
@@ -54,44 +57,44 @@ pub(crate) enum FlushFailure {
 
 impl FlushError {
     pub(crate) fn new(exporter: &str, address: &str, reason: FlushFailure, report: FlushReport) -> Self {
-        FlushError {
+        FlushError(Box::new(Failed {
             exporter: exporter.to_owned(),
             address: address.to_owned(),
             reason,
             report,
-        }
+        }))
     }
 
     /// What became of the points.
     pub fn report(&self) -> &FlushReport {
-        &self.report
+        &self.0.report
     }
 
     /// Whether the deadline was over before everything had been tried.
     pub fn is_timeout(&self) -> bool {
-        matches!(self.reason, FlushFailure::Deadline(_))
+        matches!(self.0.reason, FlushFailure::Deadline(_))
     }
 
     /// Whether the exporter had been shut down before.
     pub fn is_stopped(&self) -> bool {
-        self.reason == FlushFailure::Stopped
+        self.0.reason == FlushFailure::Stopped
     }
 }
 
 impl fmt::Display for FlushError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let FlushError {
+        let Failed {
             exporter,
             address,
             report,
             ..
-        } = self;
+        } = &*self.0;
         write!(formatter, "exporter {exporter:?}")?;
         if !address.is_empty() {
             write!(formatter, " to {address}")?;
         }
         formatter.write_str(": ")?;
-        match self.reason {
+        match self.0.reason {
             FlushFailure::Stopped => return formatter.write_str("is shut down; start another one"),
             FlushFailure::Forked => {
                 return formatter.write_str("was started before this process was forked; start another one here");

@@ -156,16 +156,11 @@ impl Retry {
         }
     }
 
-    /// A send failed that was begun at `began`, of a payload whose first send began at `first`; the far end may have asked to wait.
+    /// A send failed of a payload whose first send began at `first`; the far end may have asked to wait.
     pub(crate) fn failed(&mut self, now: Duration, first: Duration, asked: Option<Duration>) -> Decision {
         self.failures = self.failures.saturating_add(1);
-        let mut wait = self.backoff();
-        if let Some(asked) = asked {
-            // On top of what was asked for, so that clients do not come back together.
-            wait += asked.min(self.policy.most_asked);
-        }
-        self.until = now + wait;
-        self.asked = asked.is_some();
+        let wait = self.backoff();
+        self.wait(now, wait, asked);
         if self.is_open() || self.budget < RETRY || self.until.saturating_sub(first) > self.retry_for {
             return Decision::GiveUp;
         }
@@ -173,15 +168,37 @@ impl Retry {
         Decision::Again
     }
 
+    /// As [`failed`](Retry::failed), for the time of `attempt`, while somebody waits for a flush: it is tried for as long as that has
+    /// time, whatever it costs and however long the far end has been away.
+    pub(crate) fn failed_in_flush(&mut self, now: Duration, attempt: u32, asked: Option<Duration>) -> Decision {
+        self.failures = self.failures.saturating_add(1);
+        let wait = self.most_after(attempt).mul_f64(self.random.fraction());
+        self.wait(now, wait, asked);
+        Decision::Again
+    }
+
+    fn wait(&mut self, now: Duration, mut wait: Duration, asked: Option<Duration>) {
+        if let Some(asked) = asked {
+            // On top of what was asked for, so that clients do not come back together.
+            wait += asked.min(self.policy.most_asked);
+        }
+        self.until = now + wait;
+        self.asked = asked.is_some();
+    }
+
     /// A random wait of `wait` on average.
     pub(crate) fn spread(&mut self, wait: Duration) -> Duration {
         wait.mul_f64(0.5 + self.random.fraction())
     }
 
+    fn most_after(&self, failures: u32) -> Duration {
+        let doublings = failures.saturating_sub(1).min(20);
+        self.policy.initial.saturating_mul(1 << doublings).min(self.policy.most)
+    }
+
     /// A random wait, longer on average with every failure.
     fn backoff(&mut self) -> Duration {
-        let doublings = self.failures.saturating_sub(1).min(20);
-        let most = self.policy.initial.saturating_mul(1 << doublings).min(self.policy.most);
+        let most = self.most_after(self.failures);
         let mut fraction = self.random.fraction();
         if self.is_open() {
             // Not at once: there was time enough for that before.

@@ -45,6 +45,8 @@ pub(crate) struct Sender {
     work: Option<Progressing>,
     flight: Option<Flight>,
     parked: VecDeque<Flight>,
+    /// Payloads of this work that are tried again when all others have been, because somebody waits for a flush.
+    deferred: VecDeque<Flight>,
     /// Points that a payload may have.
     limit: usize,
     /// Names the payloads.
@@ -95,6 +97,9 @@ pub(crate) enum Next {
 /// How many payloads may be parked; while there are as many, nothing new is sent.
 const MOST_PARKED: usize = 16;
 
+/// How often a payload is tried before it is the others' turn, while somebody waits for a flush.
+const IN_A_ROW: u32 = 4;
+
 /// A jump of the wall clock against the monotonic one that means that the process stood still.
 const FREEZE: Duration = Duration::from_secs(10);
 
@@ -124,6 +129,7 @@ impl Sender {
             work: None,
             flight: None,
             parked: VecDeque::new(),
+            deferred: VecDeque::new(),
             limit: usize::MAX,
             id,
             payloads: 0,
@@ -188,6 +194,9 @@ impl Sender {
             {
                 return Some(flight);
             }
+            if let Some(flight) = self.deferred.pop_front() {
+                return Some(flight);
+            }
             if self.parked.iter().all(|flight| self.was_tried(flight)) {
                 self.finish_work(now);
                 if self.retry.waits(now).is_some() {
@@ -214,7 +223,10 @@ impl Sender {
         let points = batch.points;
         let work = Work::new(batch, self.departures.clone(), &*self.destination);
         self.marks.begin(&work);
-        self.shared.with(|state| state.progress.left = points);
+        self.shared.with(|state| {
+            state.progress.working = work.sequence();
+            state.progress.left = points;
+        });
         self.work = Some(Progressing {
             work: Arc::new(work),
             next: Position::default(),
@@ -465,11 +477,17 @@ impl Sender {
 
     fn fail(&mut self, flight: Flight, first: Duration, now: Duration, asked: Option<Duration>, message: &str) {
         self.note_error(message);
-        let decision = self.retry.failed(now, first, asked);
+        let flushing = self.shared.is_flushing();
+        let attempt = flight.payload.attempt();
+        let decision = match flushing {
+            true => self.retry.failed_in_flush(now, attempt, asked),
+            false => self.retry.failed(now, first, asked),
+        };
         self.journal.failed(now, self.retry.is_open(), message);
         let asked_until = self.retry.asked(now);
         self.shared.with(|state| state.progress.asked_until = asked_until);
         match decision {
+            Decision::Again if flushing && attempt.is_multiple_of(IN_A_ROW) => self.deferred.push_back(flight),
             Decision::Again => self.flight = Some(flight),
             Decision::GiveUp => self.give_up(flight),
         }

@@ -51,6 +51,8 @@ pub(crate) struct State {
 pub(crate) struct Progress {
     /// All collections up to this one are through, whatever became of them.
     pub(crate) finished: u64,
+    /// The collection that is being sent, or was last.
+    pub(crate) working: u64,
     /// Points of the collection that is being sent which have had no answer.
     pub(crate) left: u64,
     /// Points that were carried over, of the last collection that is through.
@@ -196,8 +198,9 @@ impl Shared {
                 request.waker = Some(waker.clone());
                 return None;
             };
-            let before = request.before;
-            Some((state.report(before, totals, outcome.is_err()), outcome))
+            let (before, sequence) = (request.before, request.sequence);
+            let waits = outcome.is_err().then_some(sequence.unwrap_or(u64::MAX));
+            Some((state.report(before, totals, waits), outcome))
         });
         let Some((report, outcome)) = done else {
             return Flushing::Pending;
@@ -348,7 +351,8 @@ impl State {
             .retain(|request| !(request.forgotten && request.outcome.is_some()));
     }
 
-    fn report(&self, before: Totals, totals: Totals, unfinished: bool) -> FlushReport {
+    /// What a flush has come to since `before`, if it does not wait for a collection any more.
+    fn report(&self, before: Totals, totals: Totals, waits_for: Option<u64>) -> FlushReport {
         let Progress {
             carried,
             carrying,
@@ -356,15 +360,17 @@ impl State {
             left,
             in_flight,
             last_error,
+            working,
             ..
         } = &self.progress;
-        let queued = self.queue.newest().map(|batch| batch.points);
-        let kept = match unfinished {
-            false => *carried,
-            // What waits has everything that is being sent, or will have.
-            true => queued.unwrap_or_else(|| carrying + left.saturating_sub(*in_flight)),
+        let left = carrying + left.saturating_sub(*in_flight);
+        let kept = match waits_for {
+            None => *carried,
+            Some(sequence) if sequence <= *working => left,
+            // What waits has everything that is being sent.
+            Some(_) => self.queue.newest().map_or(left, |batch| batch.points),
         };
-        let unclear = parked + if unfinished { *in_flight } else { 0 };
+        let unclear = parked + if waits_for.is_some() { *in_flight } else { 0 };
         FlushReport {
             delivered: totals.delivered.saturating_sub(before.delivered),
             kept,

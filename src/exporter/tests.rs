@@ -474,6 +474,32 @@ fn a_flush_reports_a_deadline_that_is_over() {
 }
 
 #[test]
+fn a_flush_tries_as_long_as_it_has_time_and_everything_it_has() {
+    let mut rig = Rig::new(delta(), |exporter| exporter);
+    let jobs = rig
+        .registry
+        .counter("jobs_total", "Jobs.")
+        .labels(["queue"])
+        .register()
+        .unwrap();
+    rig.far_end.with(|inner| {
+        inner.most = 1;
+        inner.cursed = Some(("{b}".to_owned(), Fate::Busy));
+    });
+    ["a", "b", "c"].iter().for_each(|queue| jobs.with([*queue]).inc());
+    let report = rig.flush(60 * SECOND).unwrap_err().report().clone();
+    assert_eq!((report.delivered, report.kept), (2, 1));
+    assert_eq!(rig.far_end.total("jobs_total{c}"), 1.0);
+    // Longer than the circuit and the budget would have it.
+    rig.far_end.with(|inner| {
+        inner.cursed = None;
+        inner.script = [Fate::Busy; 12].into();
+    });
+    assert_eq!(rig.flush(600 * SECOND).unwrap().kept, 0);
+    assert_eq!(rig.far_end.total("jobs_total{b}"), 1.0);
+}
+
+#[test]
 fn refused_credentials_are_read_again_once() {
     let mut rig = Rig::new(delta(), |exporter| exporter);
     let jobs = rig.registry.counter("jobs_total", "Jobs.").register().unwrap();

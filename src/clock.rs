@@ -1,8 +1,9 @@
 //! Time as one injected thing, so that tests move it and never wait for it.
 
+use crate::sync::OnceLock;
 use std::{
     fmt,
-    sync::{Arc, LazyLock},
+    sync::Arc,
     task::Waker,
     time::{Duration, Instant, SystemTime},
 };
@@ -37,8 +38,8 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn monotonic(&self) -> Duration {
-        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-        START.elapsed()
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
     }
 
     fn unix(&self) -> Duration {

@@ -16,8 +16,9 @@ use crate::{
         builder::{InstrumentBuilder, Labelled},
         global::{global, reign},
     },
+    sync::OnceLock,
 };
-use std::{cell::Cell, fmt, ops::Deref, sync::OnceLock};
+use std::{fmt, ops::Deref};
 
 /// An instrument or a family that is declared as a static and registers in the [`global`] registry at its first use.
 ///
@@ -79,21 +80,34 @@ impl<T: Declare> Lazy<T> {
     #[inline(never)]
     fn resolve(&self) -> &T {
         let reign = reign();
-        let clash = Cell::new(None);
-        let node = || Node {
+        let mut at = self.first.get();
+        while let Some(node) = at {
+            if node.reign == reign {
+                return &node.instrument;
+            }
+            at = node.next.get().map(|next| &**next);
+        }
+        // Not while the static is being written: the clock may be the application's and run for long. Several threads may come
+        // here at once; all get the same metric, and one writes.
+        let mut clash = None;
+        let instrument = T::register(&self.declaration, &global()).unwrap_or_else(|error| {
+            clash = Some(error);
+            T::nowhere()
+        });
+        let mut made = Some(Node {
             reign,
-            instrument: T::register(&self.declaration, &global()).unwrap_or_else(|error| {
-                clash.set(Some(error));
-                T::nowhere()
-            }),
+            instrument,
             next: OnceLock::new(),
-        };
-        let mut at = self.first.get_or_init(node);
+        });
+        let mut node = || made.take().expect("written once: behind it, the reign is found");
+        let mut at = self.first.get_or_init(&mut node);
         while at.reign != reign {
             at = at.next.get_or_init(|| Box::new(node()));
         }
-        // Not while the static is being made: the application's logger may record through this very static.
-        if let Some(error) = clash.take() {
+        // Nor here: the application's logger may record through this very static.
+        if made.is_none()
+            && let Some(error) = clash
+        {
             log::error!("{error}; nothing recorded through this static will be seen");
             eprintln!("tidegauge: {error}; nothing recorded through this static will be seen");
         }

@@ -1,17 +1,118 @@
-//! The only place that names atomics and locks: the standard library's and `parking_lot`'s, or loom's when models run.
+//! The only place that names atomics and locks: the standard library's, or loom's when models run.
 //!
 //! Everything lock-free in the crate imports from here, so that the models beside the code check the very code that ships.
+//!
+//! # Locks and forks
+//!
+//! The child of a fork has the forking thread alone: a lock that another one held stays locked in it for ever. So a [`Mutex`] is
+//! taken, and a [`OnceLock`] made, behind a [`gate`] that is shut, with nobody behind it, while the process forks.
+//!
+//! The lock itself is the standard library's, because all of its state is in itself. One that queues its waiters in a table of
+//! the process, as `parking_lot`'s does, shares that table with locks of the application, of which nobody can know who waits: in
+//! a child the table leads to the memory of threads that are gone.
+
+pub(crate) mod gate;
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
-
-#[cfg(not(loom))]
-pub(crate) use parking_lot::Mutex;
+pub(crate) use std::{
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence},
+    thread::yield_now,
+};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
+pub(crate) use loom::{
+    sync::MutexGuard,
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence},
+    thread::yield_now,
+};
 
-/// loom's mutex behind the interface of `parking_lot`'s: no poisoning, because a model that panics has failed anyway.
+/// For a lock that is held while code of the application runs: no fork can wait for that, and a child may find it locked.
+#[cfg(not(loom))]
+pub(crate) use std::sync::Mutex as LongMutex;
+
+#[cfg(not(loom))]
+pub(crate) use guarded::{Mutex, MutexGuard, OnceLock};
+
+#[cfg(not(loom))]
+mod guarded {
+    use super::gate::Pass;
+    use std::{
+        ops::{Deref, DerefMut},
+        sync,
+    };
+
+    /// A lock that no fork finds held, for cold paths: microseconds at a time, and never while code of the application runs.
+    ///
+    /// There is no poisoning: what the crate does under its locks panics nowhere but where it is wrong anyway.
+    #[derive(Debug, Default)]
+    pub(crate) struct Mutex<T>(sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Mutex(sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            let pass = Pass::take();
+            MutexGuard {
+                guard: self.0.lock().unwrap_or_else(sync::PoisonError::into_inner),
+                _pass: pass,
+            }
+        }
+    }
+
+    /// Fields are dropped in order: first the lock is given back, then the pass.
+    pub(crate) struct MutexGuard<'a, T> {
+        guard: sync::MutexGuard<'a, T>,
+        _pass: Pass,
+    }
+
+    impl<T> Deref for MutexGuard<'_, T> {
+        type Target = T;
+
+        fn deref(&self) -> &T {
+            &self.guard
+        }
+    }
+
+    impl<T> DerefMut for MutexGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            &mut self.guard
+        }
+    }
+
+    /// A cell that is written once, and that no fork finds half made. What makes the value is the crate's own code: the
+    /// application's may not run behind the gate.
+    #[derive(Debug)]
+    pub(crate) struct OnceLock<T>(sync::OnceLock<T>);
+
+    impl<T> OnceLock<T> {
+        pub(crate) const fn new() -> Self {
+            OnceLock(sync::OnceLock::new())
+        }
+
+        #[inline(always)]
+        pub(crate) fn get(&self) -> Option<&T> {
+            self.0.get()
+        }
+
+        pub(crate) fn set(&self, value: T) -> Result<(), T> {
+            let _pass = Pass::take();
+            self.0.set(value)
+        }
+
+        pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
+            if let Some(value) = self.0.get() {
+                return value;
+            }
+            let _pass = Pass::take();
+            self.0.get_or_init(make)
+        }
+    }
+}
+
+/// loom's mutex behind the interface of ours: no poisoning, because a model that panics has failed anyway. Models do not fork,
+/// but for those of the gate.
 #[cfg(loom)]
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);

@@ -23,9 +23,13 @@ use crate::{
     clock::Clock,
     registry::{Registry, global::stand_in},
     snapshot::{SeriesSnapshot, Snapshot, Value},
-    sync::Mutex,
+    sync::{LongMutex, Mutex},
 };
-use std::{sync::Arc, task::Waker, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    task::Waker,
+    time::Duration,
+};
 
 /// The value of a series: what a counter or a gauge stands at, or how many observations a histogram has counted. `None` if
 /// there is no such series.
@@ -104,7 +108,7 @@ fn find<'a>(snapshot: &'a Snapshot, name: &str, labels: &[(&str, &str)]) -> Opti
 ///
 /// A thread that `test` does not wait for may see either registry.
 pub fn with_global<R>(test: impl FnOnce(&Registry) -> R) -> R {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    static ONE_AT_A_TIME: LongMutex<()> = LongMutex::new(());
     /// Gives the global registry its place back, should the test panic too.
     struct Reign;
     impl Drop for Reign {
@@ -113,7 +117,8 @@ pub fn with_global<R>(test: impl FnOnce(&Registry) -> R) -> R {
         }
     }
 
-    let _alone = ONE_AT_A_TIME.lock();
+    // The lock guards nothing that a test that panics could leave half done.
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let registry = Registry::new();
     stand_in(Some(registry.clone()));
     let _reign = Reign;

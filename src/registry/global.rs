@@ -1,8 +1,8 @@
 //! The one registry that is always there, and what stands in for it.
 
 use super::Registry;
-use crate::sync::{AtomicU64, Mutex, Ordering};
-use std::{fmt, sync::OnceLock};
+use crate::sync::{AtomicU64, Mutex, OnceLock, Ordering};
+use std::{fmt, mem};
 
 static GLOBAL: OnceLock<Registry> = OnceLock::new();
 
@@ -26,7 +26,11 @@ pub fn global() -> Registry {
     {
         return stand_in.clone();
     }
-    GLOBAL.get_or_init(Registry::new).clone()
+    if let Some(registry) = GLOBAL.get() {
+        return registry.clone();
+    }
+    let made = Registry::new();
+    GLOBAL.get_or_init(|| made).clone()
 }
 
 /// Makes `registry` the global one, so that statics, those of libraries among them, register in it. It has to come before
@@ -68,6 +72,8 @@ pub(crate) fn stand_in(registry: Option<Registry>) {
     } else {
         0
     };
-    *STAND_IN.lock() = registry;
+    // The one before may go with its closures, which are the application's: not under the lock.
+    let before = mem::replace(&mut *STAND_IN.lock(), registry);
+    drop(before);
     REIGN.store(reign, Ordering::Release);
 }

@@ -2,11 +2,13 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::sync::PoisonError;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mio::{Registry, Token, Waker};
+
+use crate::sync::{LongMutex, Mutex};
 
 /// Shared by the handle and all threads.
 pub(crate) struct Control {
@@ -31,14 +33,14 @@ impl Control {
 
     /// Begins to stop; a later call can only shorten the time.
     pub(crate) fn stop(&self, by: Instant) {
-        let mut stop_by = self.stop_by.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stop_by = self.stop_by.lock();
         *stop_by = Some(stop_by.map_or(by, |earlier| earlier.min(by)));
         drop(stop_by);
         self.wake();
     }
 
     pub(crate) fn stop_by(&self) -> Option<Instant> {
-        *self.stop_by.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.stop_by.lock()
     }
 }
 
@@ -50,14 +52,15 @@ pub(crate) struct Running {
 
 /// Tells when every [`Running`] is gone.
 pub(crate) struct Ended {
-    all_dropped: Mutex<Receiver<Infallible>>,
+    /// Held while it is waited for; nobody else wants it, and in the child of a fork nobody does.
+    all_dropped: LongMutex<Receiver<Infallible>>,
 }
 
 pub(crate) fn running() -> (Running, Ended) {
     let (sender, receiver) = channel();
     let running = Running { _until_dropped: sender };
     let ended = Ended {
-        all_dropped: Mutex::new(receiver),
+        all_dropped: LongMutex::new(receiver),
     };
     (running, ended)
 }

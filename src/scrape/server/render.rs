@@ -6,7 +6,7 @@ use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 
 use mio::Token;
@@ -15,6 +15,7 @@ use super::control::{Control, Running};
 use super::response::Response;
 use super::routes;
 use crate::scrape::{Reply, ScrapeRequest};
+use crate::sync::LongMutex;
 
 /// Turns a scrape request into its reply. Runs on render threads only.
 pub(crate) type Render = Arc<dyn Fn(&ScrapeRequest<'_>) -> Reply + Send + Sync>;
@@ -63,7 +64,7 @@ impl RenderQueue {
         running: &Running,
     ) -> io::Result<(RenderQueue, Vec<JoinHandle<()>>)> {
         let (jobs, queue) = sync_channel(capacity);
-        let queue = Arc::new(Mutex::new(queue));
+        let queue = Arc::new(LongMutex::new(queue));
         let mut threads = Vec::with_capacity(THREADS);
         for number in 0..THREADS {
             let worker = Worker {
@@ -93,7 +94,7 @@ impl RenderQueue {
 }
 
 struct Worker {
-    queue: Arc<Mutex<Receiver<Job>>>,
+    queue: Arc<LongMutex<Receiver<Job>>>,
     render: Render,
     finished: Sender<Finished>,
     control: Arc<Control>,
@@ -158,7 +159,7 @@ impl Finished {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::sync::{Mutex, mpsc::channel};
     use std::time::Duration;
 
     use super::super::control;

@@ -29,6 +29,7 @@
 
 use crate::{
     clock::SharedClock,
+    platform,
     snapshot::FamilySnapshot,
     sync::{AtomicBool, Mutex, Ordering},
 };
@@ -116,7 +117,8 @@ pub(crate) struct Departures {
 
 #[derive(Debug, Default)]
 struct Inboxes {
-    all: Vec<Weak<Inbox>>,
+    /// With the generation of the process that attached each: an exporter does not go on in a fork.
+    all: Vec<(u64, Weak<Inbox>)>,
     /// When the newest was attached, since the Unix epoch.
     attached: Duration,
 }
@@ -126,7 +128,7 @@ impl Departures {
     pub(crate) fn attach(&self, now: Duration) -> Arc<Inbox> {
         let inbox = Arc::default();
         let mut inboxes = self.inboxes.lock();
-        inboxes.all.push(Arc::downgrade(&inbox));
+        inboxes.all.push((platform::generation(), Arc::downgrade(&inbox)));
         inboxes.attached = now;
         self.awaited.store(true, Ordering::Relaxed);
         inbox
@@ -144,14 +146,16 @@ impl Departures {
             return false;
         }
         let mut inboxes = self.inboxes.lock();
-        inboxes.all.retain(|inbox| inbox.strong_count() > 0);
+        let process = platform::generation();
+        let is_used = |(made, inbox): &(u64, Weak<Inbox>)| *made == process && inbox.strong_count() > 0;
+        inboxes.all.retain(is_used);
         if inboxes.all.is_empty() {
             self.awaited.store(false, Ordering::Relaxed);
             return false;
         }
         // Without a time, an inbox was attached since it was asked for: that moment is as good as any in between.
         let departure = Arc::new(depart(now.unwrap_or(inboxes.attached)));
-        for inbox in inboxes.all.iter().filter_map(Weak::upgrade) {
+        for inbox in inboxes.all.iter().filter_map(|(_, inbox)| inbox.upgrade()) {
             inbox.put(departure.clone());
         }
         true

@@ -273,6 +273,7 @@ mod tests {
                     bounds: self.bounds.as_slice().into(),
                     registered: Duration::from_millis(1_700_000_000_500),
                 }),
+                forked: Duration::ZERO,
                 rows,
                 values: self.values.clone(),
                 lives: Vec::new(),

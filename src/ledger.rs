@@ -5,13 +5,15 @@ use crate::{
         bank::{self, CellId},
         space::{SPACE, Shape},
     },
-    sync::{AtomicU64, Ordering},
+    platform,
+    sync::{AtomicU64, Mutex, Ordering},
 };
 use std::sync::Arc;
 
 const ONE_COUNT: Shape = Shape { counts: 1, sum: false };
 
-/// What a registry refused or lost since it was made; see [`Registry::losses`](crate::Registry::losses).
+/// What a registry refused or lost since it was made, or since the process was forked; see
+/// [`Registry::losses`](crate::Registry::losses).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Losses {
@@ -34,17 +36,22 @@ pub struct Losses {
 /// Where they are counted.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    pub(crate) late_writes: Arc<AtomicU64>,
-    pub(crate) invalid_values: AtomicU64,
+    /// The generation of the process that the counts belong to; moved on under the lock.
+    process: AtomicU64,
+    starting_again: Mutex<()>,
+    late_writes: Arc<AtomicU64>,
+    invalid_values: AtomicU64,
     /// Counted in the thread's own cells: under a flood of new label values this is a hot path.
     past_limit: CellId,
-    pub(crate) panics: AtomicU64,
-    pub(crate) refused_families: AtomicU64,
+    panics: AtomicU64,
+    refused_families: AtomicU64,
 }
 
 impl Ledger {
     pub(crate) fn new() -> Self {
         Ledger {
+            process: AtomicU64::new(platform::generation()),
+            starting_again: Mutex::default(),
             late_writes: Arc::default(),
             invalid_values: AtomicU64::new(0),
             past_limit: SPACE.allocate(ONE_COUNT).unwrap_or(CellId::UNSET),
@@ -53,22 +60,67 @@ impl Ledger {
         }
     }
 
+    /// Where writes to removed series are counted.
+    pub(crate) fn late_writes(&self) -> &Arc<AtomicU64> {
+        &self.of_this_process().late_writes
+    }
+
+    pub(crate) fn invalid_value(&self) {
+        self.of_this_process().invalid_values.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn past_limit(&self) {
         // Only a process with no cell left has no count of this.
         let _ = bank::add(self.past_limit, 0, 1, Ordering::Relaxed);
     }
 
+    pub(crate) fn panic(&self) {
+        self.of_this_process().panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refused_family(&self) {
+        self.of_this_process().refused_families.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn read(&self) -> Losses {
         let mut past_limit = [0];
         SPACE.sum(ONE_COUNT, &[self.past_limit], &mut past_limit, &mut []);
+        let own = self.of_this_process();
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Losses {
-            late_writes: read(&self.late_writes),
-            invalid_values: read(&self.invalid_values),
+            late_writes: read(&own.late_writes),
+            invalid_values: read(&own.invalid_values),
             past_limit: past_limit[0],
-            panics: read(&self.panics),
-            refused_families: read(&self.refused_families),
+            panics: read(&own.panics),
+            refused_families: read(&own.refused_families),
         }
+    }
+
+    /// The ledger without what the parent lost, if this process was forked.
+    #[inline]
+    fn of_this_process(&self) -> &Self {
+        // Acquire, the partner of the release below: what is added to a count comes after it is zero.
+        if self.process.load(Ordering::Acquire) != platform::generation() {
+            self.start_again();
+        }
+        self
+    }
+
+    #[cold]
+    fn start_again(&self) {
+        let _alone = self.starting_again.lock();
+        if self.process.load(Ordering::Relaxed) == platform::generation() {
+            return;
+        }
+        for count in [
+            &*self.late_writes,
+            &self.invalid_values,
+            &self.panics,
+            &self.refused_families,
+        ] {
+            count.store(0, Ordering::Relaxed);
+        }
+        self.process.store(platform::generation(), Ordering::Release);
     }
 }
 

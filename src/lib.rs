@@ -32,14 +32,20 @@
 //! | `transport.rs` and its folder | bytes out before a deadline |
 //! | `secret.rs`, `redact.rs` | credentials that rotate; text that may be shown |
 //! | `own_metrics.rs` | what the crate says of itself, as metrics of the registry |
+//! | `platform.rs` | **unsafe.** The process forks |
+//! | `sync.rs`, `sync/gate.rs` | atomics and locks; why no fork finds one of these held |
 //! | `ledger.rs`, `error.rs`, `clock.rs`, `testing.rs` | what was lost, what was refused, time, and users' tests |
 //!
 //! What does not happen: instruments know nothing of encoders; a snapshot holds no handle and no lock; encoders touch no
-//! socket; a destination never waits or repeats, and only the exporter's two threads do; no closure of the application runs while a lock of the crate is held; nothing but the two files named unsafe
+//! socket; a destination never waits or repeats, and only the exporter's two threads do; no closure of the application runs while
+//! a lock of the crate is held; nothing but the three files named unsafe
 //! has unsafe code, and nothing but `sync.rs` names atomics.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(not(loom))]
+#[allow(unsafe_code)]
+mod platform;
 mod sync;
 
 #[cfg(not(loom))]
@@ -53,6 +59,13 @@ mod instrument {
     #[allow(unsafe_code)]
     pub(crate) mod bank;
     pub(crate) mod space;
+}
+#[cfg(loom)]
+mod platform {
+    /// Models do not fork.
+    pub(crate) fn generation() -> u64 {
+        0
+    }
 }
 #[cfg(loom)]
 mod family {
@@ -88,7 +101,6 @@ mod name;
 mod observable;
 #[cfg(not(loom))]
 mod own_metrics;
-mod platform;
 #[cfg(all(not(loom), feature = "otlp"))]
 mod redact;
 #[cfg(not(loom))]

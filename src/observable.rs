@@ -6,7 +6,7 @@
 use crate::{
     descriptor::{Descriptor, Kind},
     error::RegisterError,
-    family::query,
+    family::{core::Shared, query},
     ledger::Ledger,
     name::LabelName,
     registry::{Declaration, Registry},
@@ -120,7 +120,7 @@ fn run<R>(ledger: &Ledger, panicking: &AtomicBool, what: &str, closure: impl FnO
     let result = catch_unwind(AssertUnwindSafe(closure));
     COLLECTING.set(false);
     if result.is_err() {
-        ledger.panics.fetch_add(1, Ordering::Relaxed);
+        ledger.panic();
     }
     if panicking.swap(result.is_err(), Ordering::Relaxed) != result.is_err() {
         match &result {
@@ -219,10 +219,11 @@ impl Observable {
         &self.descriptor
     }
 
-    pub(crate) fn collect(&self, ledger: &Ledger) -> Option<FamilySnapshot> {
+    pub(crate) fn collect(&self, shared: &Shared) -> Option<FamilySnapshot> {
+        let ledger = &shared.ledger;
         let number = run(ledger, &self.panicking, self.descriptor.name.given(), &self.read)?;
         if self.descriptor.kind == Kind::Counter && !number.counts() {
-            ledger.invalid_values.fetch_add(1, Ordering::Relaxed);
+            ledger.invalid_value();
             return None;
         }
         let (_, values) = column(self.descriptor.kind, &[number]);
@@ -235,6 +236,7 @@ impl Observable {
         };
         Some(FamilySnapshot {
             descriptor: Arc::new(descriptor),
+            forked: shared.forked(),
             rows: no_labels(),
             values,
             lives: Vec::new(),
@@ -272,7 +274,7 @@ impl Collector {
     /// The families it yields, of which none may claim a name in `claims`.
     pub(crate) fn collect(&self, registry: &Registry, claims: &mut HashSet<String>) -> Vec<FamilySnapshot> {
         let mut families = Families { families: Vec::new() };
-        if run(registry.ledger(), &self.panicking, "a collector", || {
+        if run(&registry.shared().ledger, &self.panicking, "a collector", || {
             (self.collect)(&mut families)
         })
         .is_none()
@@ -290,7 +292,7 @@ impl Collector {
     }
 
     fn refuse(&self, registry: &Registry, reason: String) {
-        registry.ledger().refused_families.fetch_add(1, Ordering::Relaxed);
+        registry.shared().ledger.refused_family();
         let is_new = {
             let mut reported = self.reported.lock();
             // Reasons hold label values, of which there may be any number.
@@ -444,6 +446,7 @@ impl GivenFamily {
         descriptor.registered = registered;
         Ok(FamilySnapshot {
             descriptor: Arc::new(descriptor),
+            forked: registry.shared().forked(),
             rows: Rows::Given {
                 words: words.into(),
                 ends: ends.into(),

@@ -32,7 +32,7 @@ impl OwnMetrics {
     /// Finds a name for an exporter that no running one has; none if it is to have this very name, and cannot.
     pub(crate) fn claim_name(&self, name: &str, exactly: bool) -> Option<String> {
         let mut exporters = self.exporters.lock();
-        exporters.retain(|(_, exporter)| exporter.strong_count() > 0);
+        exporters.retain(|(_, exporter)| exporter.upgrade().is_some_and(|exporter| exporter.is_of_this_process()));
         let is_free = |name: &str| !exporters.iter().any(|(taken, _)| taken == name);
         if is_free(name) {
             return Some(name.to_owned());
@@ -51,7 +51,11 @@ impl OwnMetrics {
     fn collect(&self, families: &mut Families) {
         let clock: &SharedClock = &self.shared.clock;
         let now = clock.monotonic();
-        let up = now.saturating_sub(self.made.0);
+        let forked = self.shared.forked();
+        let up = match forked {
+            Duration::ZERO => now.saturating_sub(self.made.0),
+            forked => clock.unix().saturating_sub(forked),
+        };
         families
             .own_gauge(
                 "tidegauge_uptime_seconds",
@@ -59,8 +63,11 @@ impl OwnMetrics {
             )
             .value(up.as_secs_f64());
         families
-            .own_gauge("tidegauge_start_time_seconds", "When the registry was made.")
-            .value(self.made.1.as_secs_f64());
+            .own_gauge(
+                "tidegauge_start_time_seconds",
+                "When the registry was made, or the process forked since.",
+            )
+            .value(self.made.1.max(forked).as_secs_f64());
         let losses = self.shared.ledger.read();
         let lost = families
             .own_counter(
@@ -82,6 +89,7 @@ impl OwnMetrics {
             exporters
                 .iter()
                 .filter_map(|(_, exporter)| exporter.upgrade())
+                .filter(|exporter| exporter.is_of_this_process())
                 .collect()
         };
         if exporters.is_empty() {

@@ -6,7 +6,7 @@ pub(crate) mod lint;
 
 use crate::{
     clock::{Clock, SharedClock, SystemClock},
-    departure::{Departures, Inbox},
+    departure::Inbox,
     descriptor::{Descriptor, Kind},
     error::RegisterError,
     family::core::{FamilyCore, Shared},
@@ -16,12 +16,13 @@ use crate::{
         histogram::Histogram,
         up_down_counter::UpDownCounter,
     },
-    ledger::{Ledger, Losses},
+    ledger::Losses,
     name::{self, LabelName, MetricName, NameError},
     observable::{Collector, Families, Observable, ObservableBuilder},
     own_metrics::OwnMetrics,
+    platform,
     snapshot::{FamilySnapshot, Snapshot},
-    sync::{AtomicUsize, Mutex},
+    sync::Mutex,
 };
 use builder::InstrumentBuilder;
 use lint::{Lint, LintInput};
@@ -53,6 +54,28 @@ use std::{
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Forks
+///
+/// A process may fork at any moment, in any thread, whatever its other threads are doing. The parent goes on as if nothing had
+/// happened. In the child all handles, families and registries can be used at once, in the thread that forked and in new ones:
+///
+/// - What is counted starts again at zero: counters, histograms, up-down counters, and [losses](Registry::losses). The parent
+///   reports what was counted before, and nothing is reported twice. No series of the child says that it began before the
+///   fork: see [`SeriesSnapshot::created`](crate::SeriesSnapshot::created).
+/// - Gauges keep their values: what was set before the fork is configuration or state, and as true in the child, which nobody
+///   would otherwise tell. What is counted up and down belongs in an up-down counter.
+/// - Closures are called as before, and give what they give.
+/// - A server that the parent started has no threads in the child, and is inert there; the child can start its own.
+///
+/// A series that a thread of the parent kept, by a handle of its own, does not expire in the child. What `vfork` and
+/// `posix_spawn` make has to `exec`, as always.
+///
+/// Handlers of the application (`pthread_atfork`) may record. They have to be registered after the first registry is made: what
+/// an earlier one records in the child is not kept, and one that takes a lock under which other threads record would wait for
+/// them, and they for the fork, for ever. While a thread that `std::thread` made starts or ends, the standard library holds locks
+/// of its own, and a child that is forked in that very moment may not be able to start threads; so fork when that does not
+/// happen, or before there are threads.
 #[derive(Clone)]
 pub struct Registry {
     inner: Arc<Inner>,
@@ -138,19 +161,13 @@ impl Registry {
         series_limit: usize,
         clock: SharedClock,
     ) -> Self {
+        platform::watch_forks();
         let made = (clock.monotonic(), clock.unix());
-        let shared = Shared {
-            clock,
-            ledger: Ledger::new(),
-            series: AtomicUsize::new(0),
-            series_limit,
-            departures: Departures::default(),
-        };
         Registry {
             inner: Arc::new(Inner {
                 prefix,
                 constant,
-                shared: Arc::new(shared),
+                shared: Arc::new(Shared::new(clock, series_limit)),
                 sources: Mutex::default(),
                 own: OnceLock::new(),
                 made,
@@ -287,10 +304,9 @@ impl Registry {
             )
         };
         // No lock is held from here on: closures may do with the registry what they like.
-        let ledger = &self.inner.shared.ledger;
         let family = |source: &Source| match source {
             Source::Family(family) => Some(family.collect(lives)),
-            Source::Observable(observable) => observable.collect(ledger),
+            Source::Observable(observable) => observable.collect(&self.inner.shared),
         };
         let mut families: Vec<FamilySnapshot> = sources.iter().filter_map(family).collect();
         let mut claims = HashSet::new();
@@ -330,7 +346,7 @@ impl Registry {
         sources.iter().flat_map(advice).collect()
     }
 
-    /// What this registry could not keep since it was made, by reason.
+    /// What this registry could not keep since it was made, or since the process was forked, by reason.
     pub fn losses(&self) -> Losses {
         self.inner.shared.ledger.read()
     }
@@ -426,8 +442,8 @@ impl Registry {
         &self.inner.shared.clock
     }
 
-    pub(crate) fn ledger(&self) -> &Ledger {
-        &self.inner.shared.ledger
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.inner.shared
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Snapshot {
 #[derive(Clone)]
 pub struct FamilySnapshot {
     pub(crate) descriptor: Arc<Descriptor>,
+    /// When the process was forked, since the Unix epoch: no series in it began before. Zero if it was not.
+    pub(crate) forked: Duration,
     pub(crate) rows: Rows,
     pub(crate) values: Values,
     /// By place, the life of the series there, which no other series of the process ever has; 0 where there is none. Only
@@ -65,6 +67,13 @@ pub(crate) enum Rows {
         birth: u64,
         overflow: bool,
     },
+}
+
+/// What the start times of a family's series are reckoned from.
+#[derive(Clone, Copy)]
+pub(crate) struct Start {
+    registered: Duration,
+    forked: Duration,
 }
 
 /// The numbers of a family's series, by place.
@@ -188,7 +197,7 @@ impl FamilySnapshot {
 
     /// When a series was first used, since the Unix epoch.
     pub(crate) fn created(&self, row: Row<'_>) -> Duration {
-        self.descriptor.registered + Duration::from_millis(row.birth())
+        self.start().of(row)
     }
 
     /// The life of the overflow series, if there is one.
@@ -210,6 +219,13 @@ impl FamilySnapshot {
             _ => 0,
         };
         8 * (values + words + self.lives.len()) + size_of::<FamilySnapshot>()
+    }
+
+    pub(crate) fn start(&self) -> Start {
+        Start {
+            registered: self.descriptor.registered,
+            forked: self.forked,
+        }
     }
 
     /// The value in a place that has a series.
@@ -243,6 +259,14 @@ impl std::fmt::Debug for FamilySnapshot {
             .field("kind", &self.kind())
             .field("series", &series.collect::<Vec<_>>())
             .finish()
+    }
+}
+
+impl Start {
+    /// Since when a series counts, since the Unix epoch.
+    #[inline(always)]
+    pub(crate) fn of(self, row: Row<'_>) -> Duration {
+        (self.registered + Duration::from_millis(row.birth())).max(self.forked)
     }
 }
 
@@ -354,9 +378,10 @@ impl<'a> SeriesSnapshot<'a> {
         self.place
     }
 
-    /// When it was first used, by the registry's clock: what it has counted was counted since then.
+    /// When it was first used, by the registry's clock, or when the process was forked, if that came later: what it has counted
+    /// was counted since then.
     pub fn created(self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + self.family.descriptor.registered + Duration::from_millis(self.row.birth())
+        SystemTime::UNIX_EPOCH + self.family.start().of(self.row)
     }
 }
 

@@ -12,9 +12,9 @@ use super::{
 use crate::{
     descriptor::{Kind, OVERFLOW_LABEL, OVERFLOW_VALUE},
     family::table::{Reading, Row},
-    snapshot::{FamilySnapshot, HistogramValue, Rows, SeriesSnapshot, Value, Values},
+    snapshot::{FamilySnapshot, HistogramValue, Rows, SeriesSnapshot, Start, Value, Values},
 };
-use std::{ops::Range, time::Duration};
+use std::ops::Range;
 
 /// Writes families, one behind the other.
 pub(super) struct Samples<'a> {
@@ -186,9 +186,9 @@ impl<'a> Samples<'a> {
             }
         }
         if self.dialect.created && family.kind().is_counted() {
-            let registered = family.descriptor.registered;
+            let start = family.start();
             self.write_line(family.family_name(), "_created", None, |line| {
-                put_created(line, registered, row)
+                put_created(line, start, row)
             });
         }
     }
@@ -233,8 +233,8 @@ impl<'a> Samples<'a> {
 }
 
 /// Puts since when a series counts, in seconds of the Unix epoch.
-pub(super) fn put_created(line: &mut Line<'_>, registered: Duration, row: Row<'_>) {
-    let created = registered + Duration::from_millis(row.birth());
+pub(super) fn put_created(line: &mut Line<'_>, start: Start, row: Row<'_>) {
+    let created = start.of(row);
     put_unsigned(line, created.as_secs());
     let thousandths = created.subsec_millis();
     let digit = |unit: u32| b'0' + (thousandths / unit % 10) as u8;

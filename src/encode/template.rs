@@ -13,14 +13,14 @@ use super::{
 use crate::{
     descriptor::Kind,
     family::table::{Reading, Row},
-    snapshot::{FamilySnapshot, HistogramValue},
+    snapshot::{FamilySnapshot, HistogramValue, Start},
 };
-use std::{ops::Range, time::Duration};
+use std::ops::Range;
 
 /// What the lines of a family have in common.
 pub(super) struct Template {
     dialect: Dialect,
-    registered: Duration,
+    start: Start,
     /// Up to the value of the first label.
     opening: Piece,
     /// What stands behind the value of each label.
@@ -88,7 +88,7 @@ impl Template {
         }
         Template {
             dialect,
-            registered: descriptor.registered,
+            start: family.start(),
             opening,
             joins,
             short_joins,
@@ -166,9 +166,7 @@ impl Template {
                 line.put(b"\n", 1);
                 true
             })?;
-            self.write_other(&self.created, &head, front, |line| {
-                put_created(line, self.registered, row)
-            })
+            self.write_other(&self.created, &head, front, |line| put_created(line, self.start, row))
         })
     }
 
@@ -203,9 +201,7 @@ impl Template {
                 self.write_other(&self.count, &head, front, |line| put_unsigned(line, total))?;
             }
             if self.dialect.created {
-                self.write_other(&self.created, &head, front, |line| {
-                    put_created(line, self.registered, row)
-                })?;
+                self.write_other(&self.created, &head, front, |line| put_created(line, self.start, row))?;
             }
             Ok(())
         })

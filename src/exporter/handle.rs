@@ -127,7 +127,7 @@ impl ExporterHandle {
             return Ok(None);
         };
         let fail = |failure| FlushError::new(&shared.name, &shared.address, failure, FlushReport::default());
-        if shared.generation != crate::platform::generation() {
+        if !shared.is_of_this_process() {
             return Err(fail(FlushFailure::Forked));
         }
         if shared.with(|state| state.stopping.is_some()) {
@@ -187,7 +187,7 @@ impl Future for Flush {
 impl Drop for Flush {
     fn drop(&mut self) {
         if let FlushState::Asked { id, shared } = &self.0
-            && shared.generation == crate::platform::generation()
+            && shared.is_of_this_process()
         {
             shared.forget_flush(*id);
         }

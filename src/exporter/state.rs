@@ -138,6 +138,11 @@ impl Shared {
         }
     }
 
+    /// Whether its threads are threads of this process, which may be a fork.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.generation == crate::platform::generation()
+    }
+
     /// Looks at the state, or changes it.
     pub(crate) fn with<R>(&self, look: impl FnOnce(&mut State) -> R) -> R {
         look(&mut self.state.lock())

@@ -5,7 +5,7 @@ use super::{
     table::{Entry, Found, Table},
 };
 use crate::{
-    clock::SharedClock,
+    clock::{Clock, SharedClock, SystemClock},
     departure::{Departure, Departures},
     descriptor::{Descriptor, Kind},
     instrument::{
@@ -17,14 +17,11 @@ use crate::{
         up_down_counter::{UpDownCounter, balance},
     },
     ledger::Ledger,
+    platform,
     snapshot::{FamilySnapshot, Rows, SeriesSnapshot, Values},
-    sync::{AtomicBool, AtomicUsize, Mutex, Ordering},
+    sync::{AtomicBool, AtomicUsize, Mutex, OnceLock, Ordering},
 };
-use std::{
-    collections::HashMap,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// What all families of a registry share.
 #[derive(Debug)]
@@ -35,6 +32,42 @@ pub(crate) struct Shared {
     pub(crate) series: AtomicUsize,
     pub(crate) series_limit: usize,
     pub(crate) departures: Departures,
+    /// When each process was forked in which this was asked, the latest alone; with its generation.
+    forked: Mutex<(u64, Duration)>,
+}
+
+impl Shared {
+    pub(crate) fn new(clock: SharedClock, series_limit: usize) -> Self {
+        Shared {
+            clock,
+            ledger: Ledger::new(),
+            series: AtomicUsize::new(0),
+            series_limit,
+            departures: Departures::default(),
+            forked: Mutex::default(),
+        }
+    }
+
+    /// When this process was forked, by the registry's clock: no series here began before. Zero if it was not.
+    pub(crate) fn forked(&self) -> Duration {
+        let process = platform::generation();
+        if process == 0 {
+            return Duration::ZERO;
+        }
+        let (known, forked) = *self.forked.lock();
+        if known == process {
+            return forked;
+        }
+        // The registry's clock may be any. It is the application's, too: it is asked while no lock is held.
+        let ago = SystemClock.unix().saturating_sub(platform::forked_at());
+        let forked = self.clock.unix().saturating_sub(ago);
+        let mut known = self.forked.lock();
+        if known.0 != process {
+            // Asked once, so that it is the same for ever.
+            *known = (process, forked);
+        }
+        known.1
+    }
 }
 
 /// A family; see [`Family`](super::Family).
@@ -139,13 +172,13 @@ impl FamilyCore {
     /// Counts writes to a removed series.
     #[cold]
     pub(crate) fn late(&self, writes: u64) {
-        self.shared.ledger.late_writes.fetch_add(writes, Ordering::Relaxed);
+        self.shared.ledger.late_writes().fetch_add(writes, Ordering::Relaxed);
     }
 
     /// Counts a value that the instrument does not take.
     #[cold]
     pub(crate) fn invalid(&self) {
-        self.shared.ledger.invalid_values.fetch_add(1, Ordering::Relaxed);
+        self.shared.ledger.invalid_value();
     }
 
     /// The series of these label values, made if need be; the overflow series where that cannot be.
@@ -326,7 +359,12 @@ impl FamilyCore {
 
     /// The time, if a series that ends now departs to an exporter; not to be asked under a lock.
     fn time_of_departure(&self) -> Option<Duration> {
-        self.shared.departures.time(&self.shared.clock)
+        let now = self.shared.departures.time(&self.shared.clock);
+        if now.is_some() {
+            // Known from now on, without a further question.
+            self.shared.forked();
+        }
+        now
     }
 
     /// Takes the final values of a series that is out of the table and pinned, and gives them to exporters, if there are any.
@@ -335,7 +373,7 @@ impl FamilyCore {
             None => (vec![self.entry_value(Some(found))], 0.0),
             Some(shape) => {
                 let mut counts = vec![0; shape.counts];
-                let late = &self.shared.ledger.late_writes;
+                let late = self.shared.ledger.late_writes();
                 let sum = SPACE.release(CellId::from_bits(found.life), late, &mut counts);
                 (counts, sum)
             }
@@ -351,6 +389,7 @@ impl FamilyCore {
             let ids = Vec::new();
             let family = FamilySnapshot {
                 descriptor: self.descriptor.clone(),
+                forked: self.shared.forked(),
                 rows: Rows::Departed {
                     words: words.into(),
                     birth,
@@ -456,6 +495,7 @@ impl FamilyCore {
         let values = columns.values(self.descriptor.kind);
         let snapshot = FamilySnapshot {
             descriptor: self.descriptor.clone(),
+            forked: self.shared.forked(),
             rows: Rows::Live(reading),
             values,
             lives,
@@ -523,8 +563,11 @@ impl Drop for FamilyCore {
         if let Some(shape) = self.shape {
             let mut counts = vec![0; shape.counts];
             for found in Table::read(&self.table).series().flatten() {
-                let late = &self.shared.ledger.late_writes;
-                SPACE.release(CellId::from_bits(found.life), late, &mut counts);
+                SPACE.release(
+                    CellId::from_bits(found.life),
+                    self.shared.ledger.late_writes(),
+                    &mut counts,
+                );
             }
         }
     }

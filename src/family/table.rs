@@ -30,13 +30,20 @@
 //! A removed entry waits in limbo until nobody holds it: no kept handle (its count of pins is zero) and no [`Reading`] that
 //! began before the removal. Readings are what snapshots hold, so label values seen through one never change. Limbo is
 //! bounded by refusing new series ([`Table::LIMBO`]); the caller sends them to the overflow series, where they are counted.
+//!
+//! In the child of a fork nobody can tell what is held by the one thread that it has from what was held by others, which are
+//! gone and never let go of it. So entries from before the fork do not serve again there once they are removed; there are no
+//! more of them than there were series.
 
 use super::{
     query::{Query, Seed, has_escaped, hash_words, length_words, text_words},
     segment::{CROWDED, Segment},
 };
 use crate::instrument::bank::CellId;
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Mutex, Ordering, fence};
+use crate::{
+    platform,
+    sync::{AtomicBool, AtomicPtr, AtomicU64, Mutex, MutexGuard, Ordering, fence},
+};
 use std::{
     collections::{HashMap, VecDeque},
     marker::PhantomData,
@@ -100,6 +107,10 @@ struct Directory {
 
 /// What only writers see.
 struct Store {
+    /// The generation of the process that made or took over the store.
+    process: u64,
+    /// The addresses of the blocks that are from before this process was forked, in order.
+    inherited: Vec<Range<usize>>,
     blocks: Vec<Vec<AtomicU64>>,
     /// Words of the last block that are handed out.
     used: usize,
@@ -164,6 +175,8 @@ impl Table {
             labels,
             value,
             store: Mutex::new(Store {
+                process: platform::generation(),
+                inherited: Vec::new(),
                 blocks: Vec::new(),
                 used: 0,
                 free: HashMap::new(),
@@ -179,6 +192,16 @@ impl Table {
                 lives: 0,
             }),
         }
+    }
+
+    fn store(&self) -> MutexGuard<'_, Store> {
+        let mut store = self.store.lock();
+        let process = platform::generation();
+        if store.process != process {
+            store.process = process;
+            store.take_over();
+        }
+        store
     }
 
     /// What queries of this table are hashed with.
@@ -254,7 +277,7 @@ impl Table {
     ///
     /// `life` is the bits of a `CellId`, or 0 for a series without cells, which is then named here.
     pub(crate) fn insert(&self, query: Query<'_>, index: bool, life: u64, birth: u64) -> Result<Found, NoRoom> {
-        let mut store = self.store.lock();
+        let mut store = self.store();
         let freed = store.reclaim(self);
         if index && (store.limbo.len() > Self::LIMBO && !freed || store.len >> POSITION_BITS != 0) {
             return Err(NoRoom);
@@ -313,7 +336,7 @@ impl Table {
 
     /// Ends a series: look-ups and new readings pass it by from now on. True for the one caller that ended it.
     pub(crate) fn remove(&self, found: Found) -> bool {
-        let mut store = self.store.lock();
+        let mut store = self.store();
         if !self.is_listed(&store, found) {
             return false;
         }
@@ -338,7 +361,9 @@ impl Table {
             store.len = 0;
         }
         let newest = store.reading;
-        store.limbo.push_back((newest, found.entry));
+        if !store.is_inherited(found.entry) {
+            store.limbo.push_back((newest, found.entry));
+        }
         store.reclaim(self);
         true
     }
@@ -430,12 +455,12 @@ impl Table {
 
     /// How many series there are, without the overflow series.
     pub(crate) fn len(&self) -> usize {
-        self.store.lock().len
+        self.store().len
     }
 
     /// All series of this moment, held for as long as the result is.
     pub(crate) fn read(self: &Arc<Table>) -> Reading {
-        let mut store = self.store.lock();
+        let mut store = self.store();
         store.reading += 1;
         let over = Arc::new(AtomicBool::new(false));
         let number = store.reading;
@@ -582,7 +607,7 @@ impl Table {
 
 impl Drop for Table {
     fn drop(&mut self) {
-        let store = self.store.lock();
+        let store = self.store();
         for segment in &store.segments {
             // SAFETY: made by `Box::leak` in `Store::segment`, freed here alone; `&mut self` shows that nobody reads.
             drop(unsafe { Box::from_raw(segment.as_ptr()) });
@@ -601,6 +626,29 @@ fn room(words: usize) -> usize {
 }
 
 impl Store {
+    /// Makes the store this process' own, after a fork: what may be held by threads that are gone is not waited for.
+    fn take_over(&mut self) {
+        self.readings.clear();
+        self.limbo.clear();
+        let block = |block: &Vec<AtomicU64>| block.as_ptr_range();
+        let addresses = self
+            .blocks
+            .iter()
+            .map(block)
+            .map(|block| block.start.addr()..block.end.addr());
+        self.inherited = addresses.collect();
+        self.inherited.sort_by_key(|block| block.start);
+        // The next new entry is in a block of this process.
+        self.used = self.blocks.last().map_or(0, Vec::len);
+    }
+
+    /// Whether an entry's memory is from before the fork.
+    fn is_inherited(&self, entry: Entry) -> bool {
+        let address = entry.0.as_ptr().addr();
+        let behind = self.inherited.partition_point(|block| block.start <= address);
+        behind > 0 && self.inherited[behind - 1].contains(&address)
+    }
+
     /// Memory for an entry of so many words: one that can serve again, or new.
     fn entry(&mut self, words: usize) -> Entry {
         let words = room(words);

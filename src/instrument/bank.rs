@@ -31,6 +31,9 @@
 //! - *Memory outlives its readers*: chunks are freed when the bank is dropped and never before; a directory is only read under
 //!   the lock or by the owner, and only the owner replaces it; a front is taken back from `Space`, under its lock, before its
 //!   memory goes.
+//! - *In the child of a fork there is one owner*, the thread that forked, and it is called before anything else happens there.
+//!   The fronts of all others are where new threads will have something else, so `Space` forgets them before it looks at any
+//!   (`Space::plan`); their banks stay whole, for nobody. The owner writes again when `Space` has cleared its cells.
 
 #[cfg(not(loom))]
 use super::space::{SPACE, Stale, Write};
@@ -249,6 +252,11 @@ impl FrontRef {
         FrontRef(NonNull::from(front))
     }
 
+    /// Whether it leads there; it is not followed.
+    pub(crate) fn is(&self, front: *const Front) -> bool {
+        std::ptr::eq(self.0.as_ptr(), front)
+    }
+
     pub(crate) fn front(&self) -> &Front {
         // SAFETY: promised by whoever called `new`.
         unsafe { self.0.as_ref() }
@@ -278,6 +286,15 @@ impl Bank {
     pub(crate) fn chunks(&self) -> Vec<(usize, &Chunk)> {
         let len = self.with_directory(|directory| directory.len());
         (0..len).filter_map(|at| Some((at, self.chunk(at)?))).collect()
+    }
+
+    /// Makes all cells zero and nobody's; under `Space`'s lock, while the owner, if there is one, is called.
+    pub(crate) fn clear(&self) {
+        for (_, chunk) in self.chunks() {
+            for cell in &chunk.cells {
+                cell.store(0, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Makes the directory cover `covered` chunks, and brings number `at` into being if it is not there; the owner's to call,
@@ -337,7 +354,7 @@ mod thread {
     impl Seat {
         fn take() -> Self {
             // SAFETY: thread-local memory without a destructor stays as long as the thread, and this seat, dropped before that,
-            // takes the reference back.
+            // takes the reference back; in the child of a fork, `Space` has done so before anybody follows it.
             Seat(FRONT.with(|front| SPACE.take_bank(unsafe { FrontRef::new(front) })))
         }
     }
@@ -346,6 +363,12 @@ mod thread {
         fn drop(&mut self) {
             SPACE.leave_bank(&self.0);
         }
+    }
+
+    /// Says to `Space` which thread a fork's child has; in that thread.
+    #[cfg(unix)]
+    pub(crate) fn forked() {
+        FRONT.with(|front| SPACE.forked(front));
     }
 
     /// Adds to a counting cell of the calling thread; see [`Front::add`].
@@ -392,6 +415,72 @@ mod thread {
 
 #[cfg(not(loom))]
 pub(crate) use thread::{add, observe};
+
+#[cfg(all(unix, not(loom)))]
+pub(crate) use thread::forked;
+
+#[cfg(all(test, unix, not(loom)))]
+mod tests {
+    use super::{super::space::*, *};
+    use std::sync::Arc;
+
+    const COUNT: Shape = Shape { counts: 1, sum: false };
+
+    #[test]
+    fn after_a_fork_the_fronts_of_lost_threads_are_left_alone() {
+        let space = Space::new();
+        let id = space.allocate(COUNT).expect("there is room");
+        let fronts = [const { Front::new() }; 2];
+        // SAFETY: the fronts stay until the end, which is that of the space too.
+        let banks = fronts
+            .each_ref()
+            .map(|front| space.take_bank(unsafe { FrontRef::new(front) }));
+        let inc = |thread: usize, id: CellId| {
+            let write = Write {
+                offset: 0,
+                amount: 1,
+                value: None,
+            };
+            if !fronts[thread].add(id, 0, 1, Ordering::Relaxed) {
+                assert_eq!(space.write(Some(&banks[thread]), id, write), Ok(()));
+            }
+        };
+        let count = |id| {
+            let mut count = [0];
+            space.sum(COUNT, &[id], &mut count, &mut []);
+            count[0]
+        };
+        inc(0, id);
+        inc(1, id);
+        // Nobody settles the second one's part any more.
+        let ended = space.allocate(COUNT).expect("there is room");
+        inc(1, ended);
+        space.release(ended, &Arc::default());
+        inc(1, id);
+        assert_eq!(count(id), 3);
+
+        space.forked(&fronts[0]);
+        space.start_again();
+        assert_eq!(count(id), 0);
+        assert!(
+            !fronts[0].add(id, 0, 1, Ordering::Relaxed),
+            "the forking thread is called"
+        );
+        inc(0, id);
+        assert_eq!(count(id), 1);
+        // All owners are called when there are more ids than directories cover, and when a life ends that they wrote into.
+        while space.allocate(COUNT).expect("there is room").index() < 64 * CHUNK_CELLS {}
+        space.release(id, &Arc::default());
+        let shown = fronts
+            .each_ref()
+            .map(|front| !front.directory.load(Ordering::Relaxed).is_null());
+        assert_eq!(shown, [false, true]);
+        // A new thread has cells of its own.
+        // SAFETY: as above.
+        let new = space.take_bank(unsafe { FrontRef::new(&fronts[1]) });
+        assert!(banks.iter().all(|bank| !Arc::ptr_eq(bank, &new)));
+    }
+}
 
 #[cfg(all(test, loom))]
 mod models {

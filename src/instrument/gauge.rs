@@ -97,7 +97,8 @@ impl<H: Hold> Counts for Gauge<H> {
         self.inc();
     }
 
-    fn departed(&self) {
+    // A child's gauge goes on with the arrivals of before the fork.
+    fn departed(&self, _here: bool) {
         self.dec();
     }
 }
@@ -203,7 +204,8 @@ impl<H: Hold> Counts for IntGauge<H> {
         self.inc();
     }
 
-    fn departed(&self) {
+    // A child's gauge goes on with the arrivals of before the fork.
+    fn departed(&self, _here: bool) {
         self.dec();
     }
 }

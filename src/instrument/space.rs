@@ -25,10 +25,21 @@
 //!
 //! One thing remains of a write that the final reading meets half way: as in any reading, an observation may be in the counts
 //! and its value not in the sum, and here no later reading brings it.
+//!
+//! # Forks
+//!
+//! A child counts from zero: the parent goes on with what was counted before, and nothing must be reported twice. The fork
+//! itself only calls the one thread that the child has ([`Space::forked`]), and whoever first takes the lock in the child starts
+//! all counts again ([`Plan::start_again`]). The banks of threads that are gone are left out of all sums from then on, and left
+//! alone: their owners' fronts lie in memory that is given to new threads, and cells that are not touched stay shared with the
+//! parent. So they are not freed either, but for the spare ones.
 
-use super::bank::{Bank, CHUNK_CELLS, COUNT_MASK, CellId, Chunk, FrontRef, SUM_STRIPES};
-use crate::sync::{AtomicU64, Mutex, Ordering};
-use std::sync::Arc;
+use super::bank::{Bank, CHUNK_CELLS, COUNT_MASK, CellId, Chunk, Front, FrontRef, SUM_STRIPES};
+use crate::{
+    platform,
+    sync::{AtomicPtr, AtomicU64, Mutex, MutexGuard, Ordering},
+};
+use std::{ptr, sync::Arc};
 
 /// How many banks of ended threads wait for a new thread before one is folded.
 pub(crate) const SPARE_BANKS: usize = if cfg!(loom) { 1 } else { 8 };
@@ -86,9 +97,13 @@ pub(crate) struct Write {
 /// Blocks, banks and the slow path; see the module.
 pub(crate) struct Space {
     plan: Mutex<Plan>,
+    /// The front of the thread that made this process by a fork; to be compared, never followed.
+    forker: AtomicPtr<Front>,
 }
 
 struct Plan {
+    /// The generation of the process that the counts belong to.
+    process: u64,
     /// In the order in which banks are summed, for ever.
     seats: Vec<Seat>,
     chunks: Vec<ChunkPlan>,
@@ -136,9 +151,10 @@ struct SharedCells {
 
 impl Space {
     #[cfg(not(loom))]
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Space {
             plan: Mutex::new(Plan::new()),
+            forker: AtomicPtr::new(ptr::null_mut()),
         }
     }
 
@@ -146,17 +162,44 @@ impl Space {
     pub(crate) fn new() -> Self {
         Space {
             plan: Mutex::new(Plan::new()),
+            forker: AtomicPtr::new(ptr::null_mut()),
         }
+    }
+
+    /// Calls the one thread that the child of a fork has; for that child's handler.
+    ///
+    /// Relaxed: all other threads of the child are started later.
+    #[cfg(unix)]
+    pub(crate) fn forked(&self, front: &Front) {
+        front.call();
+        self.forker.store(ptr::from_ref(front).cast_mut(), Ordering::Relaxed);
+    }
+
+    /// As if this were the child of a fork.
+    #[cfg(all(test, unix, not(loom)))]
+    pub(crate) fn start_again(&self) {
+        self.plan().start_again(self.forker.load(Ordering::Relaxed));
+    }
+
+    /// The plan of this process: in the child of a fork, the parent's counts are not in it.
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        let mut plan = self.plan.lock();
+        let process = platform::generation();
+        if plan.process != process {
+            plan.process = process;
+            plan.start_again(self.forker.load(Ordering::Relaxed));
+        }
+        plan
     }
 
     /// Cells for a new life of a series, or `None` when the process has used up a quarter of a billion of them.
     pub(crate) fn allocate(&self, shape: Shape) -> Option<CellId> {
-        self.plan.lock().allocate(shape)
+        self.plan().allocate(shape)
     }
 
     /// Takes back an id that nobody has used.
     pub(crate) fn give_back(&self, id: CellId) {
-        let mut plan = self.plan.lock();
+        let mut plan = self.plan();
         let shape = plan.shape_of_living(id).expect("nobody has ended what nobody has used");
         plan.pool_mut(shape).free.push(id.index() as u32);
     }
@@ -165,12 +208,12 @@ impl Space {
     /// sum came to: no less than any reading before. What is written through `id` and not in there is added to `lost`, sooner or
     /// later. Nothing comes of a life that is over already.
     pub(crate) fn release(&self, id: CellId, lost: &Arc<AtomicU64>, counts: &mut [u64]) -> f64 {
-        self.plan.lock().release(id, lost, counts)
+        self.plan().release(id, lost, counts)
     }
 
     /// A bank for a thread: that of an ended thread, or a new one.
     pub(crate) fn take_bank(&self, front: FrontRef) -> Arc<Bank> {
-        let mut plan = self.plan.lock();
+        let mut plan = self.plan();
         if let Some(seat) = plan.seats.iter_mut().find(|seat| seat.front.is_none()) {
             seat.front = Some(front);
             return seat.bank.clone();
@@ -186,7 +229,7 @@ impl Space {
 
     /// Gives a bank back with all that it holds.
     pub(crate) fn leave_bank(&self, bank: &Arc<Bank>) {
-        let mut plan = self.plan.lock();
+        let mut plan = self.plan();
         let seat = plan.seat(bank);
         plan.seats[seat].settle(usize::MAX);
         if let Some(front) = plan.seats[seat].front.take() {
@@ -200,7 +243,7 @@ impl Space {
 
     /// Carries out a write that `bank` declined, or that comes from a thread without a bank. `bank` is the caller's own.
     pub(crate) fn write(&self, bank: Option<&Arc<Bank>>, id: CellId, write: Write) -> Result<(), Stale> {
-        let mut plan = self.plan.lock();
+        let mut plan = self.plan();
         let Some(bank) = bank else {
             return plan.write_shared(id, write);
         };
@@ -250,7 +293,7 @@ impl Space {
             } else {
                 &mut []
             };
-            self.plan.lock().sum(shape, ids, counts, sums);
+            self.plan().sum(shape, ids, counts, sums);
         }
     }
 }
@@ -258,6 +301,7 @@ impl Space {
 impl Plan {
     const fn new() -> Self {
         Plan {
+            process: 0,
             seats: Vec::new(),
             chunks: Vec::new(),
             pools: Vec::new(),
@@ -268,6 +312,19 @@ impl Plan {
     /// How many chunks every bank's directory covers: all that there are, and some to come.
     fn covered(&self) -> usize {
         self.chunks.len().next_power_of_two().max(FEWEST_COVERED)
+    }
+
+    /// Starts all counts again, in a process whose only thread had this front when the process was made. It has not written
+    /// since, because it was called and has not been here.
+    fn start_again(&mut self, forker: *const Front) {
+        self.seats
+            .retain(|seat| seat.front.is_some_and(|front| front.is(forker)));
+        for seat in &mut self.seats {
+            seat.revoked.clear();
+            // Tags go too: those of ended lives, which are not settled any more, must not match a late write.
+            seat.bank.clear();
+        }
+        self.shared.chunks.clear();
     }
 
     /// Makes every owner come here before it goes on, and there grow its directory.

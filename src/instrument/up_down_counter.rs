@@ -122,8 +122,10 @@ impl<H: Hold> Counts for UpDownCounter<H> {
         self.inc();
     }
 
-    fn departed(&self) {
-        self.dec();
+    fn departed(&self, here: bool) {
+        if here {
+            self.dec();
+        }
     }
 }
 

@@ -31,10 +31,11 @@ mod statistics;
 mod timeline;
 
 use std::fmt;
+use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -47,7 +48,8 @@ use self::limits::Limits;
 use self::listener::Bound;
 use self::render::{Render, RenderQueue};
 use self::routes::Site;
-use crate::{EncodeOptions, Filter, Registry, ScrapeRequest};
+use crate::sync::Mutex;
+use crate::{EncodeOptions, Filter, Registry, ScrapeRequest, platform};
 
 pub use self::error::ServeError;
 pub use self::statistics::ServerStatistics;
@@ -85,6 +87,11 @@ pub fn serve(address: impl fmt::Display, registry: &Registry) -> Result<Server, 
 }
 
 /// A running endpoint. Stops when dropped; keep it as long as the metrics are to be served.
+///
+/// In the child of a fork it has no threads: the parent serves on, and stopping or dropping the child's copy does nothing to
+/// it. The child has inherited the listening socket's descriptor all the same, as every other, and keeps the address in use
+/// until it ends or executes another program; so a process that forks workers which outlive it serves after forking, or in
+/// the workers.
 #[must_use = "the server stops when it is dropped"]
 pub struct Server {
     bound: Bound,
@@ -94,13 +101,15 @@ pub struct Server {
     threads: Vec<JoinHandle<()>>,
     statistics: Arc<Mutex<ServerStatistics>>,
     stop_timeout: Duration,
+    /// The generation of the process whose threads they are.
+    process: u64,
 }
 
 /// How a server came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stopped {
-    /// All threads have ended and been joined.
+    /// All threads have ended and been joined. In the child of a fork there were none.
     Joined,
     /// A closure of the application was still being read when time was up. Its thread was left behind and ends when the
     /// closure returns; no socket is open any more.
@@ -147,10 +156,10 @@ impl Server {
         Some(format!("http://{address}{}", self.metrics_path))
     }
 
-    /// What has happened so far.
+    /// What has happened so far; in the child of a fork, until the fork.
     #[must_use]
     pub fn statistics(&self) -> ServerStatistics {
-        *self.statistics.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.statistics.lock()
     }
 
     /// Stops accepting, lets requests that have arrived be answered, and joins all threads.
@@ -162,6 +171,12 @@ impl Server {
     }
 
     fn end(&mut self, timeout: Duration) -> Stopped {
+        if self.process != platform::generation() {
+            // The threads are the parent's, and so is the waker, which both processes have. A handle cannot be dropped: the
+            // system would look for its thread.
+            mem::forget(mem::take(&mut self.threads));
+            return Stopped::Joined;
+        }
         self.control.stop(Instant::now() + timeout);
         let all_ended = self.ended.wait(timeout.saturating_add(JOIN_MARGIN));
         for thread in self.threads.drain(..) {
@@ -424,6 +439,7 @@ impl ServerBuilder {
             threads,
             statistics,
             stop_timeout,
+            process: platform::generation(),
         })
     }
 
@@ -472,9 +488,11 @@ impl fmt::Debug for ServerBuilder {
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
+    use std::sync::PoisonError;
     use std::sync::mpsc::{Receiver, Sender};
 
     use super::*;
+    use crate::sync::LongMutex;
 
     /// A server whose scrapes do what the test says, when it says so.
     struct Bench {
@@ -492,7 +510,7 @@ mod tests {
         fn start(builder: ServerBuilder) -> Bench {
             let (begin, begun) = channel();
             let (go, orders) = channel();
-            let orders = Mutex::new(orders);
+            let orders = LongMutex::new(orders);
             let registry = Registry::new();
             let server = builder.serve_rendered(
                 "127.0.0.1:0",

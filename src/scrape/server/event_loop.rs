@@ -5,8 +5,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::mem;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
@@ -19,6 +19,7 @@ use super::render::{Finished, Job, RenderQueue};
 use super::routes::{self, Site};
 use super::statistics::ServerStatistics;
 use super::timeline::Timeline;
+use crate::sync::Mutex;
 
 pub(crate) struct EventLoop {
     poll: Poll,
@@ -368,7 +369,7 @@ impl EventLoop {
     }
 
     fn count(&self, change: impl FnOnce(&mut ServerStatistics)) {
-        change(&mut self.statistics.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.statistics.lock());
     }
 
     /// The connections, and what they look at, at the same time.

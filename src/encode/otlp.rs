@@ -15,12 +15,12 @@
 //! - The series for what was past a limit with the one attribute `otel.metric.overflow`, the boolean `true`
 //!   (<https://opentelemetry.io/docs/specs/otel/metrics/sdk/#overflow-attribute>).
 //!
-//! What a series looks like does not change, so its attributes are written once and kept; see [`attributes`]. Once that
+//! What a series is called does not change, so its attributes are written once and kept; see [`templates`]. Once that
 //! is done, nothing is allocated for series.
 
-mod attributes;
 mod json;
 mod protobuf;
+mod templates;
 #[cfg(test)]
 mod tests;
 
@@ -30,10 +30,10 @@ use crate::{
     exporter::points::{Point, Points},
     snapshot::{FamilySnapshot, HistogramValue},
 };
-use attributes::Attributes;
 use json::Json;
 use protobuf::Protobuf;
 use std::time::Duration;
+use templates::Templates;
 
 /// How a request is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -79,7 +79,7 @@ pub(crate) struct Encoder {
     limits: Limits,
     /// The resource and the scope, written already.
     preamble: Preamble,
-    attributes: Attributes,
+    templates: Templates,
 }
 
 /// What stands before all families.
@@ -95,7 +95,7 @@ impl Encoder {
             protocol,
             limits,
             preamble: Preamble::default(),
-            attributes: Attributes::default(),
+            templates: Templates::default(),
         };
         encoder.describe(origin);
         encoder
@@ -134,15 +134,15 @@ impl Encoder {
             form.open_family(family, points.temporality(), out);
             let opened = out.len();
             if let Some(first) = points.peek() {
-                self.attributes.see(first.time());
+                self.templates.see(first.time());
             }
-            let known = self.attributes.of_family(family);
+            let known = self.templates.of_family(family);
             let mut full = false;
             while room > 0
                 && let Some(point) = points.peek()
             {
                 let mark = out.len();
-                form.put(&point, known.of(&point, F::attributes), out);
+                form.put(&point, known.of(&point, F::template), out);
                 if out.len() <= most_bytes {
                     points.take();
                     room -= 1;
@@ -184,16 +184,15 @@ trait Form: Sized {
 
     fn open_family(&mut self, family: &FamilySnapshot, temporality: Temporality, out: &mut Vec<u8>);
 
-    /// Writes a point of the family that was opened last, whose attributes [`attributes`](Form::attributes) has
-    /// written.
-    fn put(&mut self, point: &Point<'_>, attributes: &[u8], out: &mut Vec<u8>);
+    /// Writes a point of the family that was opened last, of whose series there is a template.
+    fn put(&mut self, point: &Point<'_>, template: &[u8], out: &mut Vec<u8>);
 
     fn close_family(&mut self, out: &mut Vec<u8>);
 
     fn close(self, out: &mut Vec<u8>);
 
-    /// Writes what is always the same of a series. It depends on the point's attributes and its family's kind alone.
-    fn attributes(point: &Point<'_>, kind: Kind, into: &mut Vec<u8>);
+    /// Writes what is always the same of a series' points. It depends on the attributes and the family's kind alone.
+    fn template(point: &Point<'_>, kind: Kind, into: &mut Vec<u8>);
 }
 
 /// What a family is in OTLP.

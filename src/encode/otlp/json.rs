@@ -75,9 +75,9 @@ impl Form for Json {
         }
     }
 
-    fn put(&mut self, point: &Point<'_>, attributes: &[u8], out: &mut Vec<u8>) {
+    fn put(&mut self, point: &Point<'_>, template: &[u8], out: &mut Vec<u8>) {
         put_comma(out);
-        out.extend_from_slice(attributes);
+        out.extend_from_slice(template);
         if self.kind != Data::Gauge {
             out.extend_from_slice(br#","startTimeUnixNano":"#);
             put_quoted(nanoseconds(point.start()), out);
@@ -117,7 +117,8 @@ impl Form for Json {
         out.extend_from_slice(CLOSE);
     }
 
-    fn attributes(point: &Point<'_>, _: Kind, into: &mut Vec<u8>) {
+    /// The attributes, which stand first.
+    fn template(point: &Point<'_>, _: Kind, into: &mut Vec<u8>) {
         into.extend_from_slice(br#"{"attributes":["#);
         if point.is_overflow() {
             into.extend_from_slice(br#"{"key":"#);

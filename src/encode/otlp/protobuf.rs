@@ -82,7 +82,7 @@ impl Form for Protobuf {
     }
 
     #[inline]
-    fn put(&mut self, point: &Point<'_>, attributes: &[u8], out: &mut Vec<u8>) {
+    fn put(&mut self, point: &Point<'_>, template: &[u8], out: &mut Vec<u8>) {
         let value = match point.value() {
             Value::Counter(count) => match i64::try_from(count) {
                 Ok(count) => (AS_INT, count.to_le_bytes()),
@@ -90,19 +90,23 @@ impl Form for Protobuf {
             },
             Value::IntGauge(integer) => (AS_INT, integer.to_le_bytes()),
             Value::FloatCounter(float) | Value::Gauge(float) => (AS_DOUBLE, float.to_le_bytes()),
-            Value::Histogram(histogram) => return self.put_histogram(point, histogram, attributes, out),
+            Value::Histogram(histogram) => return self.put_histogram(point, histogram, template, out),
         };
-        let mut piece = Piece::new();
-        let started = self.kind != Data::Gauge;
-        let len = attributes.len() + if started { 3 * FIXED } else { 2 * FIXED };
-        piece.open(len);
-        if started {
-            piece.put(tag(2, FIXED64), nanoseconds(point.start()).to_le_bytes());
+        let start = out.len();
+        out.extend_from_slice(template);
+        // A length, of one byte or two, is all that stands between the tag and the numbers.
+        let length = 1 + template[1..].iter().take_while(|byte| **byte >= 0x80).count();
+        let (numbers, _) = out[start + 1 + length..].as_chunks_mut();
+        let time = fixed(tag(3, FIXED64), nanoseconds(point.time()).to_le_bytes());
+        let value = fixed(value.0, value.1);
+        match numbers {
+            [at_time, at_value, ..] if self.kind == Data::Gauge => (*at_time, *at_value) = (time, value),
+            [at_start, at_time, at_value, ..] => {
+                *at_start = fixed(tag(2, FIXED64), nanoseconds(point.start()).to_le_bytes());
+                (*at_time, *at_value) = (time, value);
+            }
+            _ => unreachable!("a template has room for all numbers of its kind"),
         }
-        piece.put(tag(3, FIXED64), nanoseconds(point.time()).to_le_bytes());
-        piece.put(value.0, value.1);
-        out.extend_from_slice(piece.as_bytes());
-        out.extend_from_slice(attributes);
     }
 
     fn close_family(&mut self, out: &mut Vec<u8>) {
@@ -125,15 +129,28 @@ impl Form for Protobuf {
         close(self.resource_metrics, out);
     }
 
-    fn attributes(point: &Point<'_>, kind: Kind, into: &mut Vec<u8>) {
-        let tag = match kind {
-            Kind::Histogram => tag(9, BYTES),
-            _ => tag(7, BYTES),
+    /// A whole point with room for its numbers; of a histogram, which has more that changes, the attributes alone.
+    fn template(point: &Point<'_>, kind: Kind, into: &mut Vec<u8>) {
+        let (tag, numbers) = match kind {
+            Kind::Histogram => (tag(9, BYTES), None),
+            Kind::Gauge | Kind::IntGauge => (tag(7, BYTES), Some(2)),
+            _ => (tag(7, BYTES), Some(3)),
         };
+        if let Some(numbers) = numbers {
+            let attributes = match point.is_overflow() {
+                true => key_value_len(OVERFLOW, OVERFLOW_VALUE.len()),
+                false => point
+                    .attributes()
+                    .map(|(key, value)| key_value_len(key, text_len(value)))
+                    .sum(),
+            };
+            into.push(self::tag(1, BYTES));
+            put_varint(numbers * FIXED + attributes, into);
+            into.resize(into.len() + numbers * FIXED, 0);
+        }
         if point.is_overflow() {
-            let value = [self::tag(2, VARINT), 1];
-            put_key(tag, OVERFLOW, value.len(), into);
-            return into.extend(value);
+            put_key(tag, OVERFLOW, OVERFLOW_VALUE.len(), into);
+            return into.extend(OVERFLOW_VALUE);
         }
         for (key, value) in point.attributes() {
             put_attribute(tag, key, value, into);
@@ -259,6 +276,12 @@ fn put_key(tag: u8, key: &str, value: usize, into: &mut Vec<u8>) {
     put_varint(value, into);
 }
 
+/// How long a `KeyValue` is as a field, with a value of so many bytes.
+fn key_value_len(key: &str, value: usize) -> usize {
+    let len = text_len(key) + 1 + varint_len(value) + value;
+    1 + varint_len(len) + len
+}
+
 /// How long a text is as a field.
 fn text_len(text: &str) -> usize {
     1 + varint_len(text.len()) + text.len()
@@ -311,6 +334,17 @@ const BYTES: u8 = 2;
 
 /// Bytes of a field with a number of eight.
 const FIXED: usize = 9;
+
+/// A field with a number of eight bytes.
+#[inline(always)]
+fn fixed(tag: u8, number: [u8; 8]) -> [u8; FIXED] {
+    let mut field = [tag; FIXED];
+    field[1..].copy_from_slice(&number);
+    field
+}
+
+/// The value of an attribute that is `true`.
+const OVERFLOW_VALUE: [u8; 2] = [tag(2, VARINT), 1];
 
 /// The two kinds of value of a `NumberDataPoint`.
 const AS_DOUBLE: u8 = tag(4, FIXED64);

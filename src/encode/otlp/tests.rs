@@ -1,6 +1,6 @@
 //! Requests against the oracle: what `opentelemetry-proto` reads in them is, field by field, what the registry has.
 
-use super::{Encoder, Limits, Origin, Protocol, attributes};
+use super::{Encoder, Limits, Origin, Protocol, templates};
 use crate::{
     Answer, Buckets, Counter, Destination, Exporter, ExporterHandle, Family, FamilySnapshot, Filter, FloatCounter,
     Gauge, Histogram, IntGauge, Kind, Payload, Points, Registry, Snapshot, Temporality, UpDownCounter, Value,
@@ -633,7 +633,7 @@ fn what_is_gone_is_forgotten_and_what_lives_is_kept() {
     let export = || {
         bench.clock.advance(Duration::from_secs(1));
         bench.exporter.flush(DEADLINE).unwrap();
-        bench.encoder.lock().unwrap().attributes.kept()
+        bench.encoder.lock().unwrap().templates.kept()
     };
     let jobs = bench
         .registry
@@ -655,7 +655,7 @@ fn what_is_gone_is_forgotten_and_what_lives_is_kept() {
     jobs.retain(|series| series.label("kind").is_some_and(|kind| kind.ends_with('7')));
     bench.registry.unregister("others");
     assert_eq!(export(), (2, 200));
-    for _ in 0..2 * attributes::KEPT {
+    for _ in 0..2 * templates::ERA {
         export();
     }
     assert_eq!(export(), (1, 10));

@@ -455,7 +455,7 @@ mod tests {
         // Nobody settles the second one's part any more.
         let ended = space.allocate(COUNT).expect("there is room");
         inc(1, ended);
-        space.release(ended, &Arc::default());
+        space.release(ended, &Arc::default(), &mut [0]);
         inc(1, id);
         assert_eq!(count(id), 3);
 
@@ -470,7 +470,7 @@ mod tests {
         assert_eq!(count(id), 1);
         // All owners are called when there are more ids than directories cover, and when a life ends that they wrote into.
         while space.allocate(COUNT).expect("there is room").index() < 64 * CHUNK_CELLS {}
-        space.release(id, &Arc::default());
+        space.release(id, &Arc::default(), &mut [0]);
         let shown = fronts
             .each_ref()
             .map(|front| !front.directory.load(Ordering::Relaxed).is_null());

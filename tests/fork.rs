@@ -8,9 +8,10 @@
 #![allow(unsafe_code)] // `fork` and what goes with it, and threads of the system, through the helpers at the end
 
 use std::{
+    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Barrier, Mutex, PoisonError,
+        Arc, Barrier, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::channel,
     },
@@ -18,8 +19,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tidegauge::{
-    Buckets, Counter, EncodeOptions, Family, FloatCounter, Gauge, Histogram, IntGauge, LazyCounter, Losses, Registry,
-    ScrapeRequest, UpDownCounter, Value,
+    Answer, Buckets, Counter, Destination, EncodeOptions, Exporter, Family, FamilySnapshot, FloatCounter, Gauge,
+    Histogram, IntGauge, LazyCounter, Losses, Payload, Points, Registry, ScrapeRequest, Temporality, UpDownCounter,
+    Value,
 };
 
 /// Forks of each of the threads that fork.
@@ -27,6 +29,9 @@ const FORKS: u64 = 150;
 
 /// After so many seconds a child is taken to hang, and killed.
 const PATIENCE: u32 = 60;
+
+/// Long enough for anything that is going to happen.
+const LONG: Duration = Duration::from_secs(30);
 
 static STATIC: LazyCounter = LazyCounter::new("static_total", "Of a static.");
 
@@ -452,6 +457,88 @@ fn a_server_is_inert_in_the_child_and_serves_on_in_the_parent() {
     }
     assert_eq!(server.take().unwrap().stop(), tidegauge::Stopped::Joined);
     assert!(!path.exists());
+}
+
+/// A far end in memory: what it was sent of each family, added up.
+#[derive(Clone, Default)]
+struct FarEnd(Arc<Mutex<BTreeMap<String, u64>>>);
+
+impl FarEnd {
+    fn jobs(&self) -> u64 {
+        let totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        totals.get("jobs_total").copied().unwrap_or_default()
+    }
+}
+
+impl Destination for FarEnd {
+    fn name(&self) -> &str {
+        "far"
+    }
+
+    fn temporality(&self, _: &FamilySnapshot) -> Temporality {
+        Temporality::Delta
+    }
+
+    fn encode(&mut self, points: &mut Points<'_>, payload: &mut Vec<u8>) {
+        while let Some(family) = points.next_family() {
+            while let Some(point) = points.peek() {
+                if let Value::Counter(count) = point.value() {
+                    payload.extend(format!("{} {count}\n", family.name()).bytes());
+                }
+                points.take();
+            }
+        }
+    }
+
+    fn send(&mut self, payload: &Payload, _: Duration) -> Answer {
+        let mut totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for line in std::str::from_utf8(payload.bytes()).unwrap().lines() {
+            let (name, count) = line.split_once(' ').unwrap();
+            *totals.entry(name.to_owned()).or_default() += count.parse::<u64>().unwrap();
+        }
+        Answer::delivered()
+    }
+}
+
+#[test]
+fn an_exporter_is_inert_in_the_child_which_sends_nothing_of_the_parents() {
+    let _alone = alone();
+    let registry = Registry::new();
+    let jobs = registry
+        .counter("jobs_total", "Jobs.")
+        .labels(["queue"])
+        .register()
+        .unwrap();
+    let far_end = FarEnd::default();
+    let exporter = Exporter::new(far_end.clone()).start(&registry).unwrap();
+    jobs.with(["mail"]).add(3);
+    assert_eq!(exporter.flush(LONG).map(|report| report.kept), Ok(0));
+    jobs.with(["mail"]).add(4);
+    let mut exporter = Some(exporter);
+    for _ in 0..3 {
+        in_child(|| {
+            let inherited = exporter.take().unwrap();
+            let error = inherited.flush(LONG).unwrap_err();
+            assert!(error.to_string().contains("before this process was forked"), "{error}");
+            assert!(inherited.shutdown(LONG).is_err());
+            drop(inherited);
+            // The child's own, under the same name.
+            let far_end = FarEnd::default();
+            let exporter = Exporter::new(far_end.clone()).start(&registry).unwrap();
+            assert_eq!(exporter.name(), "far");
+            exporter.flush(LONG).unwrap();
+            assert_eq!(far_end.jobs(), 0);
+            jobs.with(["mail"]).add(5);
+            jobs.with(["print"]).add(6);
+            jobs.remove(["mail"]);
+            exporter.flush(LONG).unwrap();
+            exporter.shutdown(LONG).unwrap();
+            assert_eq!(far_end.jobs(), 11);
+        });
+    }
+    let exporter = exporter.take().unwrap();
+    exporter.shutdown(LONG).unwrap();
+    assert_eq!(far_end.jobs(), 7);
 }
 
 /// Tests that fork wait for each other.

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const LOCK: &str = include_str!("../Cargo.lock");
 
 /// Packages whose versions are worth saying.
-const PACKAGES: [&str; 11] = [
+const PACKAGES: [&str; 13] = [
     "tidegauge",
     "prometheus",
     "prometheus-client",
@@ -16,6 +16,8 @@ const PACKAGES: [&str; 11] = [
     "metriken",
     "opentelemetry_sdk",
     "opentelemetry-prometheus",
+    "opentelemetry-proto",
+    "prost",
     "paracord",
 ];
 

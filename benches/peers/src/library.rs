@@ -84,16 +84,19 @@ pub fn recording<S: Send + Sync + 'static>(
     Box::new(Recording { state, run, total })
 }
 
-/// A registry with one family of counters and one of histograms, three labels each, empty at first.
+/// One family of counters and one of histograms, three labels each, empty at first.
 ///
 /// The label values count as made at run time: a library that wants to own them gets its own copy.
-pub trait Registry: Send + Sync {
+pub trait Fill: Send + Sync {
     /// Adds to the counter with these label values, looked up by value.
     fn count(&self, labels: Labels, amount: u64);
 
     /// Observes a value in the histogram with these label values, looked up by value.
     fn observe(&self, labels: Labels, value: f64);
+}
 
+/// A registry with these families, as those see it that record and those that scrape.
+pub trait Registry: Fill {
     /// Increments the counters with these label values in turn, through held handles where the
     /// library has such, until told to stop; see [`Writer::hammer`].
     fn hammer(&self, labels: &[Labels], writer: &Writer);
@@ -151,6 +154,25 @@ impl Writer {
     }
 }
 
+/// A registry with the same families whose metrics are pushed over OTLP, to a far end that takes everything at once.
+pub trait Export: Fill {
+    /// Collects every series and encodes it as requests; nothing is sent.
+    fn export(&mut self);
+
+    /// As [`Export::export`], and gives out the requests. They stand one behind the other, which in protobuf is a
+    /// request with the contents of all.
+    fn requests(&mut self) -> Vec<u8>;
+}
+
+/// A registry with the same families, and an exporter whose far end asks each time to be tried again.
+pub trait Outage: Fill {
+    /// Starts the exporter, which collects every few milliseconds.
+    fn begin(&mut self);
+
+    /// How often it has collected.
+    fn collections(&self) -> u64;
+}
+
 /// Ways to read a registry apart from [`Registry::scrape`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
@@ -188,6 +210,12 @@ pub type MakeRecord = fn() -> Box<dyn Record>;
 /// Makes an empty registry whose families may hold so many series each.
 pub type MakeRegistry = fn(usize) -> Box<dyn Registry>;
 
+/// Makes an empty registry, as [`MakeRegistry`] does, that exports.
+pub type MakeExport = fn(usize) -> Box<dyn Export>;
+
+/// Makes an empty registry, as [`MakeRegistry`] does, that cannot get rid of anything.
+pub type MakeOutage = fn(usize) -> Box<dyn Outage>;
+
 /// A library, or one way to use it, and what it can be measured at.
 pub struct Library {
     /// The crate's name, and the way after a dash where there are two.
@@ -206,6 +234,15 @@ pub struct Library {
     pub lookup_inc: Option<MakeRecord>,
     /// A registry with many series.
     pub registry: Option<MakeRegistry>,
+    /// A registry that exports everything as it stands.
+    pub export: Option<MakeExport>,
+    /// A registry that exports what each series has counted since the last time.
+    pub export_delta: Option<MakeExport>,
+    /// A registry that exports to a far end that is down.
+    pub outage: Option<MakeOutage>,
+    /// A counter of whole numbers whose registry is exported every [`crate::workload::outage::INTERVAL`] to a far end
+    /// that hangs in the midst of the first send.
+    pub counter_inc_beside_hang: Option<MakeRecord>,
 }
 
 impl Library {
@@ -220,6 +257,10 @@ impl Library {
             exponential_observe: None,
             lookup_inc: None,
             registry: None,
+            export: None,
+            export_delta: None,
+            outage: None,
+            counter_inc_beside_hang: None,
         }
     }
 }

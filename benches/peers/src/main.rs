@@ -35,7 +35,7 @@ use library::Library;
 use measure::Plan;
 use report::Report;
 use std::process::ExitCode;
-use workload::{crowd, insert, memory, record, scrape, slowdown};
+use workload::{crowd, export, insert, memory, outage, record, scrape, slowdown};
 
 #[global_allocator]
 static ALLOCATOR: allocator::Counting = allocator::Counting;
@@ -70,6 +70,20 @@ fn main() -> ExitCode {
         if options.wants(&format!("scrape_text_{series} allocations_scrape snapshot encode")) {
             scrape::run(series, &libraries, plan, &mut report);
         }
+    }
+    for series in scrape::SIZES {
+        if options.wants(&format!("otlp_encode_{series} allocations_otlp_encode otlp_bytes")) {
+            export::run(series, &libraries, plan, &mut report);
+        }
+    }
+    if options.wants(&format!("otlp_encode_delta_{}", export::DELTA)) {
+        export::delta(&libraries, plan, &mut report);
+    }
+    if options.wants("counter_inc_beside_hanging_exporter counter_inc_without_exporter") {
+        outage::time(&libraries, plan, &mut report);
+    }
+    if options.wants("export_memory_bytes_while_down") {
+        outage::memory(&libraries, &mut report);
     }
     if options.wants("bytes_per_series_per_thread") {
         memory::run(&libraries, &mut report);

@@ -1,9 +1,12 @@
 //! `tidegauge`: held handles to record, `Family::with` to look up, `Registry::encode` into a reused
-//! buffer to scrape. Label values are borrowed, so there is one row for all kinds of them.
+//! buffer to scrape, an [`Exporter`](tidegauge::Exporter) to push. Label values are borrowed, so there is one row for all
+//! kinds of them.
+
+mod export;
 
 use crate::data::{BOUNDS, LOOKUP_SERIES, Labels};
 use crate::exposition::{COUNTER, HISTOGRAM, sum};
-use crate::library::{Buffer, Library, Reading, Record, Registry, Total, Writer, recording};
+use crate::library::{Buffer, Fill, Library, Reading, Record, Registry, Total, Writer, recording};
 use crate::report::OURS;
 use std::hint::black_box;
 use tidegauge::{Buckets, Counter, Family, Format, Histogram};
@@ -16,6 +19,10 @@ pub const LIBRARY: Library = Library {
     histogram_observe: Some(histogram_observe),
     lookup_inc: Some(lookup_inc),
     registry: Some(|series| Box::new(Families::new(series))),
+    export: Some(export::cumulative),
+    export_delta: Some(export::delta),
+    outage: Some(export::outage),
+    counter_inc_beside_hang: Some(export::counter_inc_beside_hang),
     ..Library::named(OURS)
 };
 
@@ -134,7 +141,7 @@ impl Families {
     }
 }
 
-impl Registry for Families {
+impl Fill for Families {
     fn count(&self, labels: Labels, amount: u64) {
         self.counters.with(labels).add(amount);
     }
@@ -142,7 +149,9 @@ impl Registry for Families {
     fn observe(&self, labels: Labels, value: f64) {
         self.histograms.with(labels).observe(value);
     }
+}
 
+impl Registry for Families {
     fn hammer(&self, labels: &[Labels], writer: &Writer) {
         let handles: Vec<Counter> = labels.iter().map(|labels| self.counters.handle(*labels)).collect();
         writer.hammer(&handles, Counter::inc);

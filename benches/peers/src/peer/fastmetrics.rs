@@ -6,7 +6,7 @@
 
 use crate::data::{BOUNDS, Labels};
 use crate::exposition::{COUNTER, HISTOGRAM, sum};
-use crate::library::{Buffer, Library, Record, Registry, Total, Writer, recording};
+use crate::library::{Buffer, Fill, Library, Record, Registry, Total, Writer, recording};
 use fastmetrics::derive::{EncodeLabelSet, LabelSetSchema};
 use fastmetrics::encoder::EncodeLabelSet;
 use fastmetrics::format::text::{self, TextProfile};
@@ -146,7 +146,7 @@ impl<L: Key> Families<L> {
     }
 }
 
-impl<L: Key> Registry for Families<L> {
+impl<L: Key> Fill for Families<L> {
     fn count(&self, labels: Labels, amount: u64) {
         self.counters
             .with_or_new(&L::from_labels(labels), |counter| counter.inc_by(amount));
@@ -157,7 +157,9 @@ impl<L: Key> Registry for Families<L> {
             histogram.observe(value);
         });
     }
+}
 
+impl<L: Key> Registry for Families<L> {
     fn hammer(&self, labels: &[Labels], writer: &Writer) {
         let handles: Vec<Counter> = labels
             .iter()

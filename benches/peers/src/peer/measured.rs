@@ -7,7 +7,7 @@
 
 use crate::data::{BOUNDS, Data, Labels};
 use crate::exposition::{COUNTER, sum};
-use crate::library::{Buffer, Library, Record, Registry, Total, Writer, recording};
+use crate::library::{Buffer, Fill, Library, Record, Registry, Total, Writer, recording};
 use measured::lasso::{Rodeo, RodeoReader, Spur};
 use measured::metric::histogram::Thresholds;
 use measured::text::TextEncoder;
@@ -192,7 +192,7 @@ fn write<G: for<'a> MetricGroup<TextEncoder<&'a mut Vec<u8>>>>(group: &G, buffer
         .expect("memory takes every write");
 }
 
-impl Registry for Families {
+impl Fill for Families {
     fn count(&self, labels: Labels, amount: u64) {
         self.http_requests_total.inc_by(open(labels), amount);
     }
@@ -200,7 +200,9 @@ impl Registry for Families {
     fn observe(&self, labels: Labels, value: f64) {
         self.http_request_duration_seconds.observe(open(labels), value);
     }
+}
 
+impl Registry for Families {
     fn hammer(&self, labels: &[Labels], writer: &Writer) {
         let family = &self.http_requests_total;
         let identifiers: Vec<_> = labels.iter().map(|labels| family.with_labels(open(*labels))).collect();

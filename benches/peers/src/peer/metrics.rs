@@ -7,7 +7,7 @@
 
 use crate::data::{BOUNDS, Labels, Lane};
 use crate::exposition::{COUNTER, sum};
-use crate::library::{Buffer, Library, Record, Registry, Total, Writer, recording};
+use crate::library::{Buffer, Fill, Library, Record, Registry, Total, Writer, recording};
 use metrics::{Counter, counter, gauge, histogram, with_local_recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use std::hint::black_box;
@@ -131,7 +131,7 @@ impl Recorder {
     }
 }
 
-impl Registry for Recorder {
+impl Fill for Recorder {
     fn count(&self, labels: Labels, amount: u64) {
         with_local_recorder(&self.recorder, || owned(labels).increment(amount));
     }
@@ -143,7 +143,9 @@ impl Registry for Recorder {
             .record(value);
         });
     }
+}
 
+impl Registry for Recorder {
     fn hammer(&self, labels: &[Labels], writer: &Writer) {
         let handles: Vec<Counter> =
             with_local_recorder(&self.recorder, || labels.iter().map(|labels| owned(*labels)).collect());

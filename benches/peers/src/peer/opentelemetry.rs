@@ -1,14 +1,18 @@
 //! `opentelemetry_sdk`: instruments without attributes to record, instruments with three attributes
 //! to look up, `opentelemetry-prometheus` with `prometheus::TextEncoder` into a reused buffer to
 //! scrape. Cumulative; the cardinality limit is raised by a view; scope and target are left out of
-//! the text, as nobody else writes them. Attribute values are owned; those that live as long as the
-//! process may be borrowed, which has a row of its own. Bound instruments are still experimental.
+//! the text, as nobody else writes them. To push, what `opentelemetry-otlp` does. Attribute values
+//! are owned; those that live as long as the process may be borrowed, which has a row of its own.
+//! Bound instruments are still experimental.
+
+mod export;
 
 use crate::data::{BOUNDS, LOOKUP_SERIES, Labels};
 use crate::exposition::{COUNTER, HISTOGRAM, sum};
-use crate::library::{Buffer, Library, Record, Registry, Total, Writer, recording};
+use crate::library::{Buffer, Fill, Library, Record, Registry, Total, Writer, recording};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider};
+use opentelemetry_sdk::metrics::reader::MetricReader;
 use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
 use prometheus::{Encoder, TextEncoder};
 use std::hint::black_box;
@@ -21,6 +25,8 @@ pub const LIBRARY: Library = Library {
     histogram_observe: Some(histogram_observe),
     lookup_inc: Some(lookup_inc),
     registry: Some(|series| Box::new(Families::new(series))),
+    export: Some(export::cumulative),
+    export_delta: Some(export::delta),
     ..Library::named("opentelemetry_sdk")
 };
 
@@ -77,7 +83,7 @@ fn lookup_inc() -> Box<dyn Record> {
     recording(
         Families::new(LOOKUP_SERIES),
         |families, lane| {
-            lane.lookups(|labels| families.counters.add(1, &owned(black_box(labels))));
+            lane.lookups(|labels| families.instruments.counters.add(1, &owned(black_box(labels))));
         },
         |families| Total::count(families.provider.sum(COUNTER) as u64),
     )
@@ -94,7 +100,7 @@ fn lookup_inc_static() -> Box<dyn Record> {
                     KeyValue::new("route", route),
                     KeyValue::new("status", status),
                 ];
-                families.counters.add(1, &attributes);
+                families.instruments.counters.add(1, &attributes);
             });
         },
         |families| Total::count(families.provider.sum(COUNTER) as u64),
@@ -110,13 +116,23 @@ fn owned([method, route, status]: Labels) -> [KeyValue; 3] {
     ]
 }
 
+/// The library makes room for the whole limit at once, so it is no larger than needed.
+fn provider(reader: impl MetricReader, series: usize) -> SdkMeterProvider {
+    SdkMeterProvider::builder()
+        .with_reader(reader)
+        .with_view(move |_: &Instrument| {
+            let stream = Stream::builder().with_cardinality_limit(series);
+            Some(stream.build().expect("the limit is valid"))
+        })
+        .build()
+}
+
 struct Provider {
     provider: SdkMeterProvider,
     registry: prometheus::Registry,
 }
 
 impl Provider {
-    /// The library makes room for the whole limit at once, so it is no larger than needed.
     fn new(series: usize) -> Self {
         let registry = prometheus::Registry::new();
         let exporter = opentelemetry_prometheus::exporter()
@@ -125,14 +141,10 @@ impl Provider {
             .scope_info_enabled(false)
             .build()
             .expect("the registry is empty");
-        let provider = SdkMeterProvider::builder()
-            .with_reader(exporter)
-            .with_view(move |_: &Instrument| {
-                let stream = Stream::builder().with_cardinality_limit(series);
-                Some(stream.build().expect("the limit is valid"))
-            })
-            .build();
-        Self { provider, registry }
+        Self {
+            provider: provider(exporter, series),
+            registry,
+        }
     }
 
     fn meter(&self) -> Meter {
@@ -153,18 +165,15 @@ impl Provider {
     }
 }
 
-struct Families {
+struct Instruments {
     counters: Counter<u64>,
     histograms: Histogram<f64>,
-    provider: Provider,
 }
 
-impl Families {
-    fn new(series: usize) -> Self {
-        let provider = Provider::new(series);
-        let meter = provider.meter();
+impl Instruments {
+    fn new(meter: &Meter) -> Self {
         Self {
-            // The exporter adds `_total`.
+            // `opentelemetry-prometheus` adds `_total`.
             counters: meter
                 .u64_counter("http_requests")
                 .with_description("Requests served.")
@@ -174,12 +183,11 @@ impl Families {
                 .with_description("Time to serve.")
                 .with_boundaries(BOUNDS.to_vec())
                 .build(),
-            provider,
         }
     }
 }
 
-impl Registry for Families {
+impl Fill for Instruments {
     fn count(&self, labels: Labels, amount: u64) {
         self.counters.add(amount, &owned(labels));
     }
@@ -187,12 +195,39 @@ impl Registry for Families {
     fn observe(&self, labels: Labels, value: f64) {
         self.histograms.record(value, &owned(labels));
     }
+}
 
+struct Families {
+    instruments: Instruments,
+    provider: Provider,
+}
+
+impl Families {
+    fn new(series: usize) -> Self {
+        let provider = Provider::new(series);
+        Self {
+            instruments: Instruments::new(&provider.meter()),
+            provider,
+        }
+    }
+}
+
+impl Fill for Families {
+    fn count(&self, labels: Labels, amount: u64) {
+        self.instruments.count(labels, amount);
+    }
+
+    fn observe(&self, labels: Labels, value: f64) {
+        self.instruments.observe(labels, value);
+    }
+}
+
+impl Registry for Families {
     /// There is no handle to a series: the attributes are made once, and looked up each time.
     fn hammer(&self, labels: &[Labels], writer: &Writer) {
         let attributes: Vec<[KeyValue; 3]> = labels.iter().map(|labels| owned(*labels)).collect();
         writer.hammer(&attributes, |attributes| {
-            self.counters.add(1, attributes);
+            self.instruments.counters.add(1, attributes);
         });
     }
 

@@ -3,7 +3,7 @@
 
 use crate::data::{BOUNDS, Labels};
 use crate::exposition::{COUNTER, HISTOGRAM, sum};
-use crate::library::{Buffer, Library, Record, Registry, Total, Writer, recording};
+use crate::library::{Buffer, Fill, Library, Record, Registry, Total, Writer, recording};
 use prometheus::{
     Counter, Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, TextEncoder,
 };
@@ -94,7 +94,7 @@ impl Families {
     }
 }
 
-impl Registry for Families {
+impl Fill for Families {
     fn count(&self, labels: Labels, amount: u64) {
         self.counters.with_label_values(&labels).inc_by(amount);
     }
@@ -102,7 +102,9 @@ impl Registry for Families {
     fn observe(&self, labels: Labels, value: f64) {
         self.histograms.with_label_values(&labels).observe(value);
     }
+}
 
+impl Registry for Families {
     fn hammer(&self, labels: &[Labels], writer: &Writer) {
         let handles: Vec<IntCounter> = labels
             .iter()

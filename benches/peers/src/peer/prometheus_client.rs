@@ -6,7 +6,7 @@
 
 use crate::data::{BOUNDS, Labels};
 use crate::exposition::{COUNTER, HISTOGRAM, sum};
-use crate::library::{Buffer, Library, Record, Registry, Total, Writer, recording};
+use crate::library::{Buffer, Fill, Library, Record, Registry, Total, Writer, recording};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -162,7 +162,7 @@ impl<L: Key> Families<L> {
     }
 }
 
-impl<L: Key> Registry for Families<L> {
+impl<L: Key> Fill for Families<L> {
     fn count(&self, labels: Labels, amount: u64) {
         self.counters.get_or_create(&L::from_labels(labels)).inc_by(amount);
     }
@@ -170,7 +170,9 @@ impl<L: Key> Registry for Families<L> {
     fn observe(&self, labels: Labels, value: f64) {
         self.histograms.get_or_create(&L::from_labels(labels)).observe(value);
     }
+}
 
+impl<L: Key> Registry for Families<L> {
     fn hammer(&self, labels: &[Labels], writer: &Writer) {
         let handles: Vec<Counter> = labels
             .iter()

@@ -292,7 +292,7 @@ impl Rows {
     }
 
     /// The label values in a place, if it has a series.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn row<'a>(&'a self, place: usize, family: &'a FamilySnapshot) -> Option<Row<'a>> {
         let labels = family.descriptor.labels.len();
         match self {

@@ -123,7 +123,7 @@ impl<'a> Points<'a> {
     /// Goes to the next family that has a new point. None where there is none, or no room for one in this payload.
     pub fn next_family(&mut self) -> Option<&'a FamilySnapshot> {
         while self.at.item < self.work.items() {
-            if self.seek() {
+            if self.seek().is_some() {
                 return Some(self.work.item(self.at.item).family());
             }
             if self.is_full() || self.until.is_some() {
@@ -146,16 +146,14 @@ impl<'a> Points<'a> {
     }
 
     /// The next point of the current family. None at the family's end, or when the exporter wants no more in this payload.
-    #[inline]
+    // Inlined into its few callers: a point that goes through memory costs more than writing it does.
+    #[inline(always)]
     pub fn peek(&mut self) -> Option<Point<'_>> {
-        if !self.seek() {
-            return None;
-        }
         let Peeked {
             place,
             increment,
             start,
-        } = self.peeked?;
+        } = self.seek()?;
         let item = self.work.item(self.at.item);
         let family = item.family();
         let row = family.rows.row(place, family)?;
@@ -215,15 +213,15 @@ impl<'a> Points<'a> {
         self.taken >= self.limit
     }
 
-    /// Goes on to the next point of the current family, which may be one of several items. False at its end.
-    #[inline]
-    fn seek(&mut self) -> bool {
+    /// Goes on to the next point of the current family, which may be one of several items. None at its end.
+    #[inline(always)]
+    fn seek(&mut self) -> Option<Peeked> {
+        if self.peeked.is_some() {
+            return self.peeked;
+        }
         loop {
-            if self.peeked.is_some() {
-                return true;
-            }
             if self.is_full() || self.at.item >= self.work.items() {
-                return false;
+                return None;
             }
             if self.marked != Some(self.at.item) {
                 self.family_marks = match self.work.is_delta(self.at.item) {
@@ -232,12 +230,13 @@ impl<'a> Points<'a> {
                 };
                 self.marked = Some(self.at.item);
             }
-            if self.find() {
-                return true;
+            let found = self.find();
+            if found.is_some() {
+                return found;
             }
             let next = self.at.item + 1;
             if self.until.is_some() || next >= self.work.items() || !self.is_same_family(next) {
-                return false;
+                return None;
             }
             self.at = Position { item: next, place: 0 };
         }
@@ -249,8 +248,8 @@ impl<'a> Points<'a> {
     }
 
     /// Finds the next point of the current item.
-    #[inline]
-    fn find(&mut self) -> bool {
+    #[inline(always)]
+    fn find(&mut self) -> Option<Peeked> {
         let item = self.work.item(self.at.item);
         let family = item.family();
         let is_delta = self.work.is_delta(self.at.item);
@@ -289,16 +288,17 @@ impl<'a> Points<'a> {
             } else {
                 (None, created())
             };
-            self.peeked = Some(Peeked {
+            let found = Peeked {
                 place,
                 increment,
                 start,
-            });
+            };
+            self.peeked = Some(found);
             self.at.place = place;
-            return true;
+            return Some(found);
         }
         self.at.place = end;
-        false
+        None
     }
 
     #[inline]

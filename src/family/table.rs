@@ -784,6 +784,7 @@ impl Reading {
 
     /// The series in a place with its label values.
     #[cfg(not(loom))]
+    #[inline(always)]
     pub(crate) fn row(&self, place: usize) -> Option<Row<'_>> {
         let listed = self.pages.get(place / PAGE).and_then(|page| page.get(place % PAGE));
         let entry = match listed {

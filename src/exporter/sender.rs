@@ -186,8 +186,13 @@ impl Sender {
                 // What it would have been is in the next one.
                 self.finish_work(now);
             }
-            if self.work.is_none() && !self.begin_work() {
-                return None;
+            if self.work.is_none() {
+                if !self.begin_work() {
+                    return None;
+                }
+                // Parked ones come first, because what follows them in the same series is left out until they have had an
+                // answer: a flush would be done without it.
+                continue;
             }
             if self.parked.len() < MOST_PARKED
                 && let Some(flight) = self.encode()

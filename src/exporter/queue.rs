@@ -13,7 +13,7 @@ pub enum DropPolicy {
     /// The one that has waited longest.
     #[default]
     Oldest,
-    /// The one that has just been made.
+    /// The one that has just been made; but where a flush waits for it, the one before it.
     Newest,
 }
 
@@ -55,8 +55,9 @@ impl Queue {
         }
     }
 
-    /// Puts a collection at the end, and drops what there is no room for. The only one is kept, however large.
-    pub(crate) fn push(&mut self, batch: Batch, dropped: &mut Vec<Dropped>) {
+    /// Puts a collection at the end, and drops what there is no room for. The only one is kept, however large; and one that a
+    /// flush waits for, which has what those before it have not.
+    pub(crate) fn push(&mut self, batch: Batch, awaited: bool, dropped: &mut Vec<Dropped>) {
         self.bytes += batch.bytes;
         self.batches.push_back(batch);
         while self.batches.len() > 1 {
@@ -69,6 +70,7 @@ impl Queue {
             };
             let batch = match self.policy {
                 DropPolicy::Oldest => self.batches.pop_front(),
+                DropPolicy::Newest if awaited => self.batches.remove(self.batches.len() - 2),
                 DropPolicy::Newest => self.batches.pop_back(),
             };
             let batch = batch.expect("there is more than one");
@@ -138,7 +140,7 @@ mod tests {
         for (policy, left, gone) in [(DropPolicy::Oldest, [2, 3], 1), (DropPolicy::Newest, [1, 2], 3)] {
             let mut queue = Queue::new(2, 1000, policy);
             let mut dropped = Vec::new();
-            (1..=3).for_each(|sequence| queue.push(batch(sequence, 1), &mut dropped));
+            (1..=3).for_each(|sequence| queue.push(batch(sequence, 1), false, &mut dropped));
             let expected = Dropped {
                 reason: DropReason::Count,
                 points: gone,
@@ -151,12 +153,23 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_awaited_stays_and_the_one_before_it_goes() {
+        let mut queue = Queue::new(2, 1000, DropPolicy::Newest);
+        let mut dropped = Vec::new();
+        (1..=2).for_each(|sequence| queue.push(batch(sequence, 1), false, &mut dropped));
+        queue.push(batch(3, 1), true, &mut dropped);
+        assert_eq!(dropped.iter().map(|each| each.sequence).collect::<Vec<_>>(), [2]);
+        queue.push(batch(4, 999), true, &mut dropped);
+        assert_eq!(sequences(&mut queue), [1, 4]);
+    }
+
+    #[test]
     fn the_only_one_is_kept_however_large() {
         let mut queue = Queue::new(0, 10, DropPolicy::Oldest);
         let mut dropped = Vec::new();
-        queue.push(batch(1, 100), &mut dropped);
+        queue.push(batch(1, 100), false, &mut dropped);
         assert_eq!((queue.len(), dropped.len()), (1, 0));
-        queue.push(batch(2, 100), &mut dropped);
+        queue.push(batch(2, 100), false, &mut dropped);
         assert_eq!(sequences(&mut queue), [2]);
     }
 
@@ -172,7 +185,7 @@ mod tests {
             let mut queue = Queue::new(most, most_bytes, policy);
             let mut dropped = Vec::new();
             for (at, size) in sizes.iter().enumerate() {
-                queue.push(batch(at as u64, *size), &mut dropped);
+                queue.push(batch(at as u64, *size), false, &mut dropped);
                 prop_assert!(queue.len() == 1 || queue.len() <= most && queue.bytes() <= most_bytes);
             }
             let mut all = sequences(&mut queue);

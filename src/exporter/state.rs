@@ -284,7 +284,9 @@ impl Shared {
         let mut dropped = Vec::new();
         let now = self.clock.monotonic();
         self.with(|state| {
-            state.queue.push(batch, &mut dropped);
+            let mut unassigned = state.flushes.iter().filter(|request| request.sequence.is_none());
+            let awaited = unassigned.any(|request| request.id <= asked_before);
+            state.queue.push(batch, awaited, &mut dropped);
             let newest = state.queue.newest().map_or(0, |batch| batch.sequence);
             let waiting = state.flushes.iter_mut().filter(|request| request.id <= asked_before);
             for request in waiting.filter(|request| request.sequence.is_none()) {

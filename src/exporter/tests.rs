@@ -702,6 +702,22 @@ fn ten_thousand_intervals_without_a_far_end_take_no_more_memory() {
     assert_eq!(rig.far_end.total("jobs_total{7}"), 10_000.0);
 }
 
+#[test]
+fn a_flush_is_not_done_by_a_collection_that_was_made_before_it() {
+    let newest = crate::DropPolicy::Newest;
+    let mut rig = Rig::new(delta(), |exporter| exporter.queue(1, usize::MAX).drop_policy(newest));
+    let jobs = rig.registry.counter("jobs_total", "Jobs.").register().unwrap();
+    rig.far_end
+        .with(|inner| inner.script = [Fate::BusyFor(25 * SECOND)].into());
+    for _ in 0..2 {
+        jobs.inc();
+        rig.interval();
+    }
+    jobs.inc();
+    let report = rig.flush(60 * SECOND).unwrap();
+    assert_eq!((rig.far_end.total("jobs_total{}"), report.dropped > 0), (3.0, true));
+}
+
 /// An exporter that tries each payload once, and a far end that leaves the first without an answer.
 fn rig_with_an_unclear_payload() -> (Rig, crate::Family<crate::Counter, 1>) {
     let mut rig = Rig::new(delta(), |exporter| {

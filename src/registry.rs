@@ -282,8 +282,8 @@ impl Registry {
         self.snapshot_with(false)
     }
 
-    /// The values of all metrics at this moment, with the lives of those series that have cells: by them an exporter knows a series again, and tells it from a later one with
-    /// the same labels.
+    /// The values of all metrics at this moment, with the lives of registered series: by them an exporter knows a series again, and
+    /// tells it from a later one with the same labels.
     pub(crate) fn snapshot_for_export(&self) -> Snapshot {
         self.snapshot_with(true)
     }

@@ -48,8 +48,8 @@ pub struct FamilySnapshot {
     pub(crate) forked: Duration,
     pub(crate) rows: Rows,
     pub(crate) values: Values,
-    /// By place, the life of the series there, which no other series of the process ever has; 0 where there is none. Only
-    /// in a snapshot for an exporter, of a family whose series have cells; else empty.
+    /// By place, the life of the series there; 0 where there is none. No other series of the process ever has it if it has cells,
+    /// else no other one of the family. Only in a snapshot for an exporter, of a registered family; else empty.
     pub(crate) lives: Vec<u64>,
 }
 
@@ -484,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn lives_are_in_no_snapshot_that_is_not_for_an_exporter_and_never_of_values_in_entries() {
+    fn lives_are_in_snapshots_for_exporters_alone_and_never_of_what_closures_give() {
         let registry = Registry::new();
         registry.counter("jobs", "Jobs.").register().unwrap();
         registry.gauge("depth", "Gauge.").register().unwrap();
@@ -500,7 +500,7 @@ mod tests {
             .filter(|family| !family.lives.is_empty())
             .map(FamilySnapshot::name)
             .collect();
-        assert_eq!(with_lives, ["jobs_total"]);
+        assert_eq!(with_lives, ["depth", "entries", "jobs_total"]);
         let observed: Vec<_> = snapshot
             .families()
             .filter(|family| family.is_observed())

@@ -168,10 +168,10 @@ impl<'a> Points<'a> {
             }),
         };
         let key = match item {
-            Item::Family(_) if !row.overflow => family.lives.get(place).map(|life| SeriesKey {
-                slot: place,
-                life: *life,
-            }),
+            Item::Family(_) if !row.overflow => {
+                let life = family.lives.get(place).copied().filter(|life| *life != 0);
+                life.map(|life| SeriesKey { slot: place, life })
+            }
             _ => None,
         };
         Some(Point {

@@ -437,7 +437,7 @@ impl FamilyCore {
 
     /// Reads all series. Where each is, is kept if `keep` says so; how much each has been written to, if `watch` does: for
     /// [`expire`](Self::expire) alone, because asking takes the marks of entries. The snapshot has its series' lives if `lives`
-    /// does and they have cells.
+    /// says so.
     ///
     /// It goes by batches, so that what is read of an entry is read while it is near: of very many series, only the first look
     /// at each has to wait for memory.
@@ -446,7 +446,7 @@ impl FamilyCore {
         let len = reading.places();
         let mut columns = Columns::new(self.shape, len);
         let (mut places, mut writes, mut gone) = (Vec::new(), Vec::new(), Vec::new());
-        let mut lives = (lives && self.shape.is_some()).then(|| Vec::with_capacity(len));
+        let mut lives = lives.then(|| Vec::with_capacity(len));
         let mut batch = Vec::with_capacity(BATCH.min(len));
         let mut series = reading.series();
         for start in (0..len).step_by(BATCH) {
@@ -584,8 +584,8 @@ struct Ended {
 /// How many series are read at a time.
 const BATCH: usize = 256;
 
-/// The life of a series of a family whose series have cells: no other series of the process ever has it. 0 for one that came when
-/// no cell was left, and counts nothing.
+/// The life of a series, which no other one of the family ever has; and none of the process, if it has cells. 0 for one that came
+/// when no cell was left, and counts nothing.
 fn life_of(found: Found) -> u64 {
     if found.life == CellId::UNSET.bits() {
         0

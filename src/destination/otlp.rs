@@ -77,6 +77,8 @@ pub struct Otlp {
     /// The client has found new credentials, and nobody was told.
     credentials_changed: bool,
     credential_reloads: u64,
+    /// What was wrong with credentials and certificates, when that last changed.
+    problems: Vec<String>,
 }
 
 /// Whether requests are compressed.
@@ -196,6 +198,17 @@ impl Otlp {
         OtlpBuilder::new()
     }
 
+    /// Logs what is wrong with files and closures that give credentials, when that is news: the last good ones stay in use.
+    fn tell_problems(&mut self) {
+        let problems = self.client.problems();
+        if problems != self.problems {
+            for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
+                log::warn!("what was read before stays in use: {problem}");
+            }
+            self.problems = problems;
+        }
+    }
+
     fn origin<'a>(resource: &'a Resource, scope: &'a (String, String)) -> Origin<'a> {
         Origin {
             resource: resource.attributes(),
@@ -263,6 +276,7 @@ impl Destination for Otlp {
             body: payload.bytes(),
             timeout,
         });
+        self.tell_problems();
         let response = match response {
             Ok(response) => response,
             Err(failure) => return answers::failed(failure),

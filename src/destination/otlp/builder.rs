@@ -316,6 +316,7 @@ impl OtlpBuilder {
             plain: Vec::new(),
             credentials_changed: false,
             credential_reloads: 0,
+            problems: Vec::new(),
         })
     }
 }

@@ -166,6 +166,11 @@ impl Marks {
         self.families.get(&FamilyKey::of(family))
     }
 
+    #[cfg(test)]
+    pub(crate) fn families(&self) -> usize {
+        self.families.len()
+    }
+
     /// Makes ready for `work`: marks of what is gone are dropped, and those of removed series that are still to be delivered
     /// are put where they are found.
     pub(crate) fn begin(&mut self, work: &Work) {
@@ -178,7 +183,10 @@ impl Marks {
         self.families.retain(|key, marks| match (key, marks) {
             // A closure's family may be missing for once; what it had counted by then must not be counted again.
             (FamilyKey::Observed(_), _) => true,
-            (_, marks) => present.contains(key) || departed.contains_key(key) || marks.has_held(),
+            // One that is registered still may be missing too: a filter may hide it for a while.
+            (_, marks) => {
+                present.contains(key) || departed.contains_key(key) || marks.has_held() || marks.is_registered()
+            }
         });
         let overflows: HashSet<u64> = work.families().filter_map(FamilySnapshot::overflow_life).collect();
         let none = HashSet::new();
@@ -251,7 +259,8 @@ impl Marks {
                             continue;
                         };
                         if !marks.contains_key(words) {
-                            marks.insert(words.into(), OwnMark::new(family.counts_width()));
+                            // A closure's counter may turn from integers to floats and back, so its marks have both.
+                            marks.insert(words.into(), OwnMark::new(1));
                         }
                         let mark = marks.get_mut(words).expect("it was put there");
                         change(mark.as_mut(), value, time, true);
@@ -278,7 +287,10 @@ impl MarkMut<'_> {
         let settled = *self.end & HELD == 0 && *self.end != 0;
         match value {
             Value::Counter(count) if settled && self.counts[0] == count => return,
-            Value::Counter(count) => self.counts[0] = count,
+            Value::Counter(count) => {
+                self.counts[0] = count;
+                *self.sum = count as f64;
+            }
             // By what was sent, not to what was recorded: the far end adds up increments that were rounded, and what was
             // lost in rounding is in the next one.
             Value::FloatCounter(sum) if settled && sum == *self.sum => return,
@@ -292,6 +304,10 @@ impl MarkMut<'_> {
                 *self.sum += histogram.sum - *self.sum;
             }
             Value::Gauge(_) | Value::IntGauge(_) => return,
+        }
+        if observed && let (Value::FloatCounter(sum), [count]) = (value, self.counts) {
+            // Rounded up: rather a part of one less than one twice.
+            *count = sum.ceil() as u64;
         }
         *self.end = nanoseconds(time);
     }
@@ -350,6 +366,11 @@ impl FamilyMarks {
             },
             FamilyMarks::Observed(marks) => marks.get(family.rows.given_words(place)?).map(OwnMark::mark),
         }
+    }
+
+    /// Whether anybody but these marks knows the family still.
+    fn is_registered(&self) -> bool {
+        matches!(self, FamilyMarks::Live(marks) if Arc::strong_count(&marks.descriptor) > 1)
     }
 
     fn has_held(&self) -> bool {

@@ -259,13 +259,10 @@ impl<'a> Points<'a> {
             let Some(row) = family.rows.row(place, family) else {
                 continue;
             };
-            if let Some(filter) = self.filter
+            // Removed series that are not wanted are not in the work.
+            if let Some(filter) = self.filter.filter(|_| item.departed().is_none())
                 && !filter.shows(SeriesSnapshot::new(family, row, place))
             {
-                if item.departed().is_some() {
-                    // Not wanted, so there is nothing to wait for.
-                    self.claim(place);
-                }
                 continue;
             }
             let created = || family.created(row).min(time);

@@ -139,6 +139,11 @@ impl Sender {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn families_with_marks(&self) -> usize {
+        self.marks.families()
+    }
+
     /// Sends one payload at most, or says how long there is nothing to do.
     pub(crate) fn step(&mut self) -> Next {
         if self.shared.with(|state| state.stop) {
@@ -222,7 +227,9 @@ impl Sender {
         let Some(batch) = self.shared.with(|state| state.queue.pop()) else {
             return false;
         };
-        self.departures.extend(self.shared.inbox.take(batch.removals));
+        let mut departed = self.shared.inbox.take(batch.removals);
+        departed.retain(|departure| self.wants(departure));
+        self.departures.extend(departed);
         self.bound_departures();
         self.count_lost_departures();
         let points = batch.points;
@@ -237,6 +244,13 @@ impl Sender {
             next: Position::default(),
         });
         true
+    }
+
+    /// Whether the filter shows a removed series. Where it panics, the series is not lost for that.
+    fn wants(&self, departure: &Departure) -> bool {
+        let family = &departure.family;
+        let shows = |filter: &Filter| filter.shows_family(family) && family.series().all(|series| filter.shows(series));
+        catch_unwind(AssertUnwindSafe(|| self.filter.as_ref().is_none_or(shows))).unwrap_or(true)
     }
 
     /// The oldest removed series go when there are too many.

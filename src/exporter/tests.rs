@@ -9,7 +9,10 @@ use crate::{
 use proptest::prelude::*;
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     task::Waker,
     time::Duration,
 };
@@ -239,10 +242,14 @@ struct Rig {
 
 impl Rig {
     fn new(far_end: FarEnd, set_up: impl FnOnce(Exporter) -> Exporter) -> Self {
+        let filter = Filter::new().families(|family| !family.name().starts_with("tidegauge_"));
+        Rig::filtered(far_end, filter, set_up)
+    }
+
+    fn filtered(far_end: FarEnd, filter: Filter, set_up: impl FnOnce(Exporter) -> Exporter) -> Self {
         let clock = ManualClock::new();
         let registry = Registry::builder().clock(clock.clone()).build().unwrap();
         let exporter = Exporter::new(far_end.clone()).phase(false).jitter(0.0).seed(5);
-        let filter = Filter::new().families(|family| !family.name().starts_with("tidegauge_"));
         let parts = set_up(exporter.filter(filter)).assemble(&registry).unwrap().unwrap();
         Rig {
             registry,
@@ -700,6 +707,83 @@ fn ten_thousand_intervals_without_a_far_end_take_no_more_memory() {
     rig.far_end.with(|inner| inner.always = Fate::Taken);
     rig.flush(60 * SECOND).unwrap();
     assert_eq!(rig.far_end.total("jobs_total{7}"), 10_000.0);
+}
+
+#[test]
+fn a_closures_counter_may_turn_from_integers_to_floats_and_back() {
+    for floats_first in [false, true] {
+        let mut rig = Rig::new(delta(), |exporter| exporter);
+        let turn = Arc::new(AtomicU64::new(0));
+        let read = turn.clone();
+        rig.registry.collector(move |families| {
+            let turn = read.load(Ordering::Relaxed);
+            let things = families.counter("things_total", "Things.").labels(["kind"]);
+            things.sample(["a"], 10 * (turn + 1));
+            if (turn % 2 == 1) != floats_first {
+                things.sample(["b"], 0.5);
+            }
+        });
+        for expected in [10.0, 20.0, 30.0] {
+            rig.interval();
+            rig.interval();
+            assert_eq!(rig.far_end.total("things_total{a}"), expected, "{floats_first}");
+            turn.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn a_family_that_the_filter_hides_for_a_while_is_not_counted_again() {
+    let hidden = Arc::new(AtomicBool::new(false));
+    let hides = hidden.clone();
+    let filter = Filter::new().families(move |family| family.name() == "jobs_total" && !hides.load(Ordering::Relaxed));
+    let mut rig = Rig::filtered(delta(), filter, |exporter| exporter);
+    let jobs = rig.registry.counter("jobs_total", "Jobs.").register().unwrap();
+    for hide in [false, true, false] {
+        hidden.store(hide, Ordering::Relaxed);
+        jobs.add(5);
+        rig.interval();
+    }
+    assert_eq!(rig.far_end.total("jobs_total{}"), 15.0);
+    rig.registry.unregister("jobs_total");
+    drop(jobs);
+    rig.interval();
+    rig.interval();
+    assert_eq!(rig.parts.sender.families_with_marks(), 0);
+}
+
+#[test]
+fn what_a_filter_hides_is_not_shown_when_it_is_removed() {
+    let filter = Filter::new()
+        .families(|family| family.name() == "jobs_total")
+        .series(|series| series.label("queue") != Some("secret"));
+    let letters = Arc::new(Mutex::new(Vec::new()));
+    let seen = letters.clone();
+    let mut rig = Rig::filtered(delta(), filter, |exporter| {
+        exporter.dead_letters(move |letter| {
+            letter.each(|family, point| {
+                let labels = point.labels().map(|(_, value)| value).collect::<String>();
+                seen.lock().unwrap().push(format!("{} {labels}", family.name()));
+            });
+        })
+    });
+    for (family, queue) in [
+        ("jobs_total", "secret"),
+        ("others_total", "mail"),
+        ("jobs_total", "mail"),
+    ] {
+        let family = rig
+            .registry
+            .counter(family, "Counter.")
+            .labels(["queue"])
+            .register()
+            .unwrap();
+        family.with([queue]).inc();
+        family.remove([queue]);
+    }
+    rig.far_end.with(|inner| inner.script = [Fate::Rejected].into());
+    rig.flush(SECOND).unwrap_err();
+    assert_eq!(*letters.lock().unwrap(), ["jobs_total mail"]);
 }
 
 #[test]

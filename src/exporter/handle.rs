@@ -224,17 +224,8 @@ fn park(shared: &Shared, until: Duration) {
 /// What an exporter has done so far.
 pub(crate) fn statistics(shared: &Shared) -> ExporterStatistics {
     let now = shared.clock.monotonic();
-    let (queued, bytes, since) = shared.with(|state| {
-        (
-            state.queue.len() as u64,
-            state.queue.bytes() as u64,
-            state.progress.undelivered_since,
-        )
-    });
     let telemetry = &shared.telemetry;
-    let last_success = telemetry.last_success.get();
-    ExporterStatistics {
-        collections: telemetry.collection_duration.get().count(),
+    let of_telemetry = ExporterStatistics {
         delivered_points: telemetry.points.delivered.get(),
         delivered_payloads: telemetry.payloads.delivered.get(),
         retried_points: telemetry.points.retried.get(),
@@ -247,11 +238,16 @@ pub(crate) fn statistics(shared: &Shared) -> ExporterStatistics {
         dead_letters: telemetry.dead_letters.get(),
         connections: telemetry.connections.get(),
         credential_reloads: telemetry.credential_reloads.get(),
-        queued_collections: queued,
-        queued_bytes: bytes,
-        oldest_undelivered: since.map(|since| now.saturating_sub(since)),
-        last_success: (last_success > 0.0).then(|| Duration::from_secs_f64(last_success)),
-    }
+        ..ExporterStatistics::default()
+    };
+    shared.with(|state| ExporterStatistics {
+        collections: state.progress.collections,
+        queued_collections: state.queue.len() as u64,
+        queued_bytes: state.queue.bytes() as u64,
+        oldest_undelivered: state.progress.undelivered_since.map(|since| now.saturating_sub(since)),
+        last_success: state.progress.last_success,
+        ..of_telemetry
+    })
 }
 
 fn wait_for_flush(shared: &Arc<Shared>, deadline: Duration) -> Result<FlushReport, FlushError> {

@@ -432,7 +432,9 @@ impl Sender {
                 let telemetry = &self.shared.telemetry;
                 telemetry.points.delivered.add(points - rejected);
                 telemetry.payloads.delivered.inc();
-                telemetry.last_success.set(self.shared.clock.unix().as_secs_f64());
+                let success = self.shared.clock.unix();
+                telemetry.last_success.set(success.as_secs_f64());
+                self.shared.with(|state| state.progress.last_success = Some(success));
                 self.acknowledge(&flight.work, &flight.claims);
                 self.spare = flight.payload.into_bytes();
                 self.raise_limit();

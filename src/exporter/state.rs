@@ -66,6 +66,10 @@ pub(crate) struct Progress {
     /// Until when the far end has asked to be left alone.
     pub(crate) asked_until: Option<Duration>,
     pub(crate) last_error: Option<Arc<str>>,
+    /// Collections made.
+    pub(crate) collections: u64,
+    /// When the far end last took something, since the Unix epoch.
+    pub(crate) last_success: Option<Duration>,
     /// When the oldest point that has not been delivered was collected, by the monotonic clock.
     pub(crate) undelivered_since: Option<Duration>,
 }
@@ -293,6 +297,7 @@ impl Shared {
                 request.sequence = Some(newest);
             }
             state.progress.undelivered_since.get_or_insert(now);
+            state.progress.collections += 1;
         });
         for Dropped { reason, points, .. } in dropped {
             let (of_points, of_collections) = (&self.telemetry.dropped_points, &self.telemetry.dropped_collections);

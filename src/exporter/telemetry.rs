@@ -1,9 +1,13 @@
 //! What exporters say about themselves: ordinary metrics of the registry that they export.
+//!
+//! What an exporter decides and reports by is counted beside them ([`Tally`]): its series may be the overflow series of a
+//! registry that is full, or those of an exporter of the same name that was before it.
 
 use crate::{
     error::RegisterError,
     instrument::{Instrument, counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::Registry,
+    sync::{AtomicU64, Ordering},
 };
 
 /// One exporter's series.
@@ -12,28 +16,56 @@ pub(crate) struct Telemetry {
     pub(crate) payloads: Outcomes,
     pub(crate) dropped_points: Drops,
     pub(crate) dropped_collections: Drops,
-    pub(crate) dead_letters: Counter,
-    pub(crate) connections: Counter,
-    pub(crate) credential_reloads: Counter,
+    pub(crate) dead_letters: Tally,
+    pub(crate) connections: Tally,
+    pub(crate) credential_reloads: Tally,
     pub(crate) last_success: Gauge,
     pub(crate) send_duration: Histogram,
     pub(crate) collection_duration: Histogram,
 }
 
+/// A count of one exporter since its start, which a series shows.
+pub(crate) struct Tally {
+    counted: AtomicU64,
+    shown: Counter,
+}
+
+impl Tally {
+    fn new(shown: Counter) -> Self {
+        Tally {
+            counted: AtomicU64::new(0),
+            shown,
+        }
+    }
+
+    pub(crate) fn add(&self, count: u64) {
+        self.counted.fetch_add(count, Ordering::Relaxed);
+        self.shown.add(count);
+    }
+
+    pub(crate) fn inc(&self) {
+        self.add(1);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.counted.load(Ordering::Relaxed)
+    }
+}
+
 /// Counts by what became of something.
 pub(crate) struct Outcomes {
-    pub(crate) delivered: Counter,
-    pub(crate) retried: Counter,
-    pub(crate) rejected: Counter,
-    pub(crate) carried_over: Counter,
-    pub(crate) possible_duplicate: Counter,
+    pub(crate) delivered: Tally,
+    pub(crate) retried: Tally,
+    pub(crate) rejected: Tally,
+    pub(crate) carried_over: Tally,
+    pub(crate) possible_duplicate: Tally,
 }
 
 /// Counts by why something was dropped.
 pub(crate) struct Drops {
-    pub(crate) queue_full: Counter,
-    pub(crate) queue_bytes: Counter,
-    pub(crate) removed_series: Counter,
+    pub(crate) queue_full: Tally,
+    pub(crate) queue_bytes: Tally,
+    pub(crate) removed_series: Tally,
 }
 
 impl Telemetry {
@@ -44,7 +76,7 @@ impl Telemetry {
                 .own()
                 .labels(["exporter", "outcome"])
                 .register()?;
-            let of = |outcome| family.handle([exporter, outcome]);
+            let of = |outcome| Tally::new(family.handle([exporter, outcome]));
             Ok(Outcomes {
                 delivered: of("delivered"),
                 retried: of("retried"),
@@ -59,7 +91,7 @@ impl Telemetry {
                 .own()
                 .labels(["exporter", "reason"])
                 .register()?;
-            let of = |reason| family.handle([exporter, reason]);
+            let of = |reason| Tally::new(family.handle([exporter, reason]));
             Ok(Drops {
                 queue_full: of("queue_full"),
                 queue_bytes: of("queue_bytes"),
@@ -89,24 +121,24 @@ impl Telemetry {
                 "tidegauge_exporter_dropped_collections_total",
                 "Collections that were dropped before they were sent, by reason; their counts join later ones.",
             )?,
-            dead_letters: one(
+            dead_letters: Tally::new(one(
                 registry.counter(
                     "tidegauge_exporter_dead_letters_total",
                     "Rejected payloads that were given to the dead-letter callback.",
                 ),
                 exporter,
-            )?,
-            connections: one(
+            )?),
+            connections: Tally::new(one(
                 registry.counter("tidegauge_exporter_connections_total", "Connections that were opened."),
                 exporter,
-            )?,
-            credential_reloads: one(
+            )?),
+            credential_reloads: Tally::new(one(
                 registry.counter(
                     "tidegauge_exporter_credential_reloads_total",
                     "Times that credentials were read again and had changed.",
                 ),
                 exporter,
-            )?,
+            )?),
             last_success: one(
                 registry.gauge(
                     "tidegauge_exporter_last_success_timestamp_seconds",

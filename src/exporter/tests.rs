@@ -710,6 +710,38 @@ fn ten_thousand_intervals_without_a_far_end_take_no_more_memory() {
 }
 
 #[test]
+fn an_exporter_knows_its_own_counts_in_a_registry_that_is_full() {
+    let clock = ManualClock::new();
+    let registry = Registry::builder()
+        .clock(clock.clone())
+        .series_limit(1)
+        .build()
+        .unwrap();
+    let jobs = registry
+        .counter("jobs_total", "Jobs.")
+        .labels(["queue"])
+        .register()
+        .unwrap();
+    jobs.with(["mail"]).inc();
+    let far_end = delta();
+    let parts = Exporter::new(far_end.clone()).filter(Filter::new().families(|family| family.name() == "jobs_total"));
+    let parts = parts.assemble(&registry).unwrap().unwrap();
+    let mut rig = Rig {
+        registry,
+        clock,
+        far_end,
+        parts,
+    };
+    let report = rig.flush(SECOND).unwrap();
+    assert_eq!((report.delivered, report.rejected), (1, 0));
+    let stats = rig.stats();
+    assert_eq!(
+        (stats.delivered_points, stats.rejected_points, stats.collections),
+        (1, 0, 1)
+    );
+}
+
+#[test]
 fn a_closures_counter_may_turn_from_integers_to_floats_and_back() {
     for floats_first in [false, true] {
         let mut rig = Rig::new(delta(), |exporter| exporter);

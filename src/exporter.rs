@@ -245,6 +245,7 @@ impl Exporter {
         if disabled {
             return Ok(None);
         }
+        let address = self.destination.address();
         let own = registry.own_metrics();
         let wanted = self.name.as_deref().unwrap_or_else(|| self.destination.name());
         let Some(name) = own.claim_name(wanted, self.name.is_some()) else {
@@ -252,7 +253,10 @@ impl Exporter {
                 "name: another exporter of the registry is called {wanted:?}; choose another"
             )));
         };
-        let telemetry = Telemetry::register(registry, &name).map_err(StartError::metrics)?;
+        let telemetry = Telemetry::register(registry, &name).map_err(|error| {
+            own.give_up(&name);
+            StartError::metrics(error)
+        })?;
         let mut random = self.seed.map_or_else(Random::from_process, Random::new);
         let retry_for = self.retry.retry_for.or(retry_for).unwrap_or(DEFAULT_RETRY_FOR);
         let retry = Retry::new(self.retry, retry_for, Random::new(random.next()));
@@ -260,7 +264,7 @@ impl Exporter {
         let inbox: Arc<Inbox> = registry.attach();
         let shared = Arc::new(Shared::new(
             name,
-            self.destination.address(),
+            address,
             registry.clone(),
             clock.clone(),
             telemetry,

@@ -15,7 +15,8 @@ use std::{
 /// The exporters of a registry, and when it was made.
 pub(crate) struct OwnMetrics {
     shared: Arc<Shared>,
-    exporters: Mutex<Vec<(String, Weak<Exporting>)>>,
+    /// By name; none for one that is being started.
+    exporters: Mutex<Vec<(String, Option<Weak<Exporting>>)>>,
     /// Monotonic, and since the Unix epoch.
     made: (Duration, Duration),
 }
@@ -29,23 +30,37 @@ impl OwnMetrics {
         }
     }
 
-    /// Finds a name for an exporter that no running one has; none if it is to have this very name, and cannot.
+    /// Keeps a name for an exporter that no running one has, until it is [added](Self::add) or [given up](Self::give_up); none
+    /// if it is to have this very name, and cannot.
     pub(crate) fn claim_name(&self, name: &str, exactly: bool) -> Option<String> {
         let mut exporters = self.exporters.lock();
-        exporters.retain(|(_, exporter)| exporter.upgrade().is_some_and(|exporter| exporter.is_of_this_process()));
+        exporters.retain(|(_, exporter)| match exporter {
+            Some(exporter) => exporter
+                .upgrade()
+                .is_some_and(|exporter| exporter.is_of_this_process() && !exporter.has_ended()),
+            None => true,
+        });
         let is_free = |name: &str| !exporters.iter().any(|(taken, _)| taken == name);
-        if is_free(name) {
-            return Some(name.to_owned());
-        }
-        (!exactly).then(|| {
-            let mut numbered = (2..).map(|number| format!("{name}-{number}"));
-            numbered.find(|name| is_free(name)).expect("numbers do not end")
-        })
+        let name = match is_free(name) {
+            true => name.to_owned(),
+            false if exactly => return None,
+            false => {
+                let mut numbered = (2..).map(|number| format!("{name}-{number}"));
+                numbered.find(|name| is_free(name)).expect("numbers do not end")
+            }
+        };
+        exporters.push((name.clone(), None));
+        Some(name)
     }
 
     pub(crate) fn add(&self, exporter: &Arc<Exporting>) {
-        let exporter = (exporter.name.clone(), Arc::downgrade(exporter));
-        self.exporters.lock().push(exporter);
+        let mut exporters = self.exporters.lock();
+        exporters.retain(|(name, _)| *name != exporter.name);
+        exporters.push((exporter.name.clone(), Some(Arc::downgrade(exporter))));
+    }
+
+    pub(crate) fn give_up(&self, name: &str) {
+        self.exporters.lock().retain(|(known, _)| known != name);
     }
 
     fn collect(&self, families: &mut Families) {
@@ -84,14 +99,15 @@ impl OwnMetrics {
         ] {
             lost.sample([reason], count);
         }
-        let exporters: Vec<Arc<Exporting>> = {
+        let known: Vec<Arc<Exporting>> = {
             let exporters = self.exporters.lock();
             exporters
                 .iter()
-                .filter_map(|(_, exporter)| exporter.upgrade())
+                .filter_map(|(_, exporter)| exporter.as_ref()?.upgrade())
                 .filter(|exporter| exporter.is_of_this_process())
                 .collect()
         };
+        let exporters: Vec<_> = known.into_iter().filter(|exporter| !exporter.has_ended()).collect();
         if exporters.is_empty() {
             return;
         }

@@ -1,10 +1,12 @@
 //! An exporter with its threads, as a user runs it, and destinations that behave and misbehave.
 
 use std::{
+    collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
     task::{Context, Poll, Wake, Waker},
@@ -294,6 +296,88 @@ fn a_shutdown_ends_every_wait_at_once() {
     assert_eq!(within(&ends.sent), 1);
     drop(flush);
     assert_eq!(report.unwrap().delivered, 1);
+}
+
+#[test]
+fn a_flush_is_not_forgotten_while_a_collector_waits() {
+    let registry = Registry::builder().clock(ManualClock::new()).build().unwrap();
+    let (begun, begins) = channel();
+    let (go, gone) = channel();
+    let gone = Mutex::new(gone);
+    // To wait for a channel takes what the thread was unparked by.
+    registry.collector(move |_| {
+        let _ = begun.send(());
+        let _ = gone.lock().unwrap().recv();
+    });
+    let (exporter, _ends) = start(&registry, |exporter| exporter.drop_deadline(Duration::ZERO));
+    let first = exporter.flush_async(LONG);
+    begins.recv_timeout(LONG).unwrap();
+    let second = exporter.flush_async(LONG);
+    // Time for it to wait again; without, it could not fail, but would not either.
+    (0..10_000).for_each(|_| thread::yield_now());
+    go.send(()).unwrap();
+    begins.recv_timeout(LONG).expect("it collects for the second flush");
+    go.send(()).unwrap();
+    assert!(block_on(first).is_ok() && block_on(second).is_ok());
+    drop(go);
+}
+
+#[test]
+fn a_name_is_free_again_after_a_shutdown_and_counts_begin_anew() {
+    let registry = Registry::new();
+    jobs(&registry).inc();
+    let (first, _ends) = start(&registry, |exporter| exporter.name("eu"));
+    assert_eq!(first.shutdown(LONG).unwrap().delivered, 1);
+    let (second, _ends) = start(&registry, |exporter| exporter.name("eu").interval(LONG));
+    assert_eq!((second.name(), second.stats().delivered_points), ("eu", 0));
+    testing::assert_value(
+        &registry,
+        "tidegauge_exporter_points_total",
+        [("exporter", "eu"), ("outcome", "delivered")],
+        1.0,
+    );
+}
+
+#[test]
+fn exporters_that_are_started_at_once_have_names_of_their_own() {
+    for _ in 0..50 {
+        let registry = Registry::new();
+        let started = thread::scope(|scope| {
+            let starting = [(); 4].map(|()| scope.spawn(|| start(&registry, |exporter| exporter).0));
+            starting.map(|starting| starting.join().unwrap())
+        });
+        let names: HashSet<&str> = started.iter().map(ExporterHandle::name).collect();
+        assert_eq!(names.len(), 4);
+    }
+}
+
+#[test]
+fn the_destination_has_gone_when_a_shutdown_returns() {
+    struct Slow(Arc<AtomicBool>);
+    impl Destination for Slow {
+        fn name(&self) -> &str {
+            "slow"
+        }
+        fn encode(&mut self, _: &mut Points<'_>, _: &mut Vec<u8>) {}
+        fn send(&mut self, _: &Payload, _: Duration) -> Answer {
+            Answer::delivered()
+        }
+    }
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            (0..1000).for_each(|_| thread::yield_now());
+            self.0.store(true, Ordering::Release);
+        }
+    }
+    for _ in 0..20 {
+        let gone = Arc::new(AtomicBool::new(false));
+        let exporter = Exporter::new(Slow(gone.clone()))
+            .name("a\0b")
+            .start(&Registry::new())
+            .unwrap();
+        let _ = exporter.shutdown(LONG);
+        assert!(gone.load(Ordering::Acquire));
+    }
 }
 
 #[test]

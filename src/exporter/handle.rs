@@ -38,27 +38,26 @@ impl ExporterHandle {
 
     pub(crate) fn start(parts: Parts, drop_deadline: Duration) -> io::Result<Self> {
         let Parts { ticker, sender, shared } = parts;
-        let name = shared.name.clone();
-        let handle = ExporterHandle {
-            registry: shared.registry.clone(),
-            shared: Some(shared.clone()),
-            drop_deadline,
-        };
-        let mut running = Running::begin(&shared);
-        let sending = thread::Builder::new()
-            .name(format!("{name}-send"))
-            .spawn(move || send(sender, running))?;
-        shared.with(|state| state.sender = Some(sending.thread().clone()));
-        running = Running::begin(&shared);
-        let ticking = thread::Builder::new()
-            .name(format!("{name}-tick"))
-            .spawn(move || tick(ticker, running));
+        // No thread can have such a name.
+        let name = shared.name.replace('\0', "");
+        let running = Running::begin(&shared);
+        let sending = thread::Builder::new().name(format!("{name}-send"));
+        let sending = sending.spawn(move || send(running, sender));
+        let sending = sending.inspect_err(|_| shared.stop())?;
+        shared.with(|state| state.sender.thread = Some(sending.thread().clone()));
+        let running = Running::begin(&shared);
+        let ticking = thread::Builder::new().name(format!("{name}-tick"));
+        let ticking = ticking.spawn(move || tick(running, ticker));
         let ticking = ticking.inspect_err(|_| shared.stop())?;
-        shared.with(|state| state.ticker = Some(ticking.thread().clone()));
+        shared.with(|state| state.ticker.thread = Some(ticking.thread().clone()));
         // What was woken before the threads were known is looked at now.
         shared.wake_sender();
         shared.wake_ticker();
-        Ok(handle)
+        Ok(ExporterHandle {
+            registry: shared.registry.clone(),
+            shared: Some(shared),
+            drop_deadline,
+        })
     }
 
     /// The exporter's name, as in the label `exporter` of its metrics; empty if its destination is disabled.
@@ -105,7 +104,17 @@ impl ExporterHandle {
         let Some(shared) = self.usable()? else {
             return Ok(FlushReport::default());
         };
-        shut_down(shared, deadline)
+        let until = shared.clock.monotonic().saturating_add(deadline);
+        // Of two at once, one does it.
+        let is_first = shared.with(|state| {
+            let is_first = state.stopping.is_none();
+            state.stopping.get_or_insert(until);
+            is_first
+        });
+        match is_first {
+            true => shut_down(shared, deadline, until),
+            false => Err(failure(shared, FlushFailure::Stopped)),
+        }
     }
 
     /// What the exporter has done so far.
@@ -126,12 +135,11 @@ impl ExporterHandle {
         let Some(shared) = &self.shared else {
             return Ok(None);
         };
-        let fail = |failure| FlushError::new(&shared.name, &shared.address, failure, FlushReport::default());
         if !shared.is_of_this_process() {
-            return Err(fail(FlushFailure::Forked));
+            return Err(failure(shared, FlushFailure::Forked));
         }
         if shared.with(|state| state.stopping.is_some()) {
-            return Err(fail(FlushFailure::Stopped));
+            return Err(failure(shared, FlushFailure::Stopped));
         }
         Ok(Some(shared))
     }
@@ -139,8 +147,8 @@ impl ExporterHandle {
 
 impl Drop for ExporterHandle {
     fn drop(&mut self) {
-        if let Ok(Some(shared)) = self.usable()
-            && let Err(error) = shut_down(shared, self.drop_deadline)
+        if let Ok(Some(_)) = self.usable()
+            && let Err(error) = self.shutdown(self.drop_deadline)
         {
             log::warn!("{error}");
         }
@@ -264,9 +272,12 @@ fn wait_for_flush(shared: &Arc<Shared>, deadline: Duration) -> Result<FlushRepor
     }
 }
 
-fn shut_down(shared: &Arc<Shared>, deadline: Duration) -> Result<FlushReport, FlushError> {
-    let until = shared.clock.monotonic().saturating_add(deadline);
-    shared.with(|state| state.stopping = Some(until));
+/// Nothing was tried.
+fn failure(shared: &Shared, failure: FlushFailure) -> FlushError {
+    FlushError::new(&shared.name, &shared.address, failure, FlushReport::default())
+}
+
+fn shut_down(shared: &Arc<Shared>, deadline: Duration, until: Duration) -> Result<FlushReport, FlushError> {
     let result = wait_for_flush(shared, deadline);
     shared.stop();
     let waker = this_thread();
@@ -296,6 +307,12 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if thread::panicking() {
+            // Everything of the application's that could is called where its panics are caught, but for its clock and its
+            // wakers. One side without the other is of no use, and nobody is to wait for it.
+            log::error!("exporter {:?}: panicked, and ends", self.0.name);
+            self.0.stop();
+        }
         let ended = self.0.with(|state| {
             state.running -= 1;
             state.ended.clone()
@@ -306,19 +323,29 @@ impl Drop for Running {
     }
 }
 
-fn tick(mut ticker: Ticker, running: Running) {
-    running.0.clock.wake_on_change(&this_thread());
+// The last parameter is dropped first: who waits for an end waits for that of the destination too.
+
+fn tick(running: Running, mut ticker: Ticker) {
+    let shared = &running.0;
+    shared.clock.wake_on_change(&this_thread());
     while let Some(until) = ticker.step() {
-        park(&running.0, until);
+        if !shared.take_woken(|state| &mut state.ticker) {
+            park(shared, until);
+        }
     }
 }
 
-fn send(mut sender: Sender, running: Running) {
-    running.0.clock.wake_on_change(&this_thread());
+fn send(running: Running, mut sender: Sender) {
+    let shared = &running.0;
+    shared.clock.wake_on_change(&this_thread());
     loop {
         match sender.step() {
             Next::Again => {}
-            Next::Wait(until) => park(&running.0, until.unwrap_or(Duration::MAX)),
+            Next::Wait(until) => {
+                if !shared.take_woken(|state| &mut state.sender) {
+                    park(shared, until.unwrap_or(Duration::MAX));
+                }
+            }
             Next::Stop => return,
         }
     }

@@ -35,8 +35,8 @@ pub(crate) struct State {
     pub(crate) stopping: Option<Duration>,
     /// Threads leave at their next step.
     pub(crate) stop: bool,
-    pub(crate) ticker: Option<Thread>,
-    pub(crate) sender: Option<Thread>,
+    pub(crate) ticker: Worker,
+    pub(crate) sender: Worker,
     /// Threads that have not ended.
     pub(crate) running: usize,
     /// Somebody who waits for `running` to come to nothing.
@@ -44,6 +44,15 @@ pub(crate) struct State {
     /// The process stood still: connections are not to be trusted.
     pub(crate) thawed: bool,
     pub(crate) inbox_dropped: u64,
+}
+
+/// A thread that waits.
+#[derive(Default)]
+pub(crate) struct Worker {
+    pub(crate) thread: Option<Thread>,
+    /// It is to look at the state again before it waits. That it is unparked does not say so for sure: while it runs what the
+    /// application has given it, a collector or a send, that may wait for things of its own and be what is unparked.
+    pub(crate) woken: bool,
 }
 
 /// How far the sender is.
@@ -132,8 +141,8 @@ impl Shared {
                 next_flush: 0,
                 stopping: None,
                 stop: false,
-                ticker: None,
-                sender: None,
+                ticker: Worker::default(),
+                sender: Worker::default(),
                 running: 0,
                 ended: None,
                 thawed: false,
@@ -153,15 +162,32 @@ impl Shared {
     }
 
     pub(crate) fn wake_ticker(&self) {
-        if let Some(thread) = self.with(|state| state.ticker.clone()) {
+        self.wake(|state| &mut state.ticker);
+    }
+
+    pub(crate) fn wake_sender(&self) {
+        self.wake(|state| &mut state.sender);
+    }
+
+    fn wake(&self, worker: impl FnOnce(&mut State) -> &mut Worker) {
+        let thread = self.with(|state| {
+            let worker = worker(state);
+            worker.woken = true;
+            worker.thread.clone()
+        });
+        if let Some(thread) = thread {
             thread.unpark();
         }
     }
 
-    pub(crate) fn wake_sender(&self) {
-        if let Some(thread) = self.with(|state| state.sender.clone()) {
-            thread.unpark();
-        }
+    /// Whether a thread was woken since it last asked.
+    pub(crate) fn take_woken(&self, worker: impl FnOnce(&mut State) -> &mut Worker) -> bool {
+        self.with(|state| std::mem::take(&mut worker(state).woken))
+    }
+
+    /// Whether it was shut down and its threads have ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.with(|state| state.stop && state.running == 0)
     }
 
     /// Asks for everything there is to be delivered; the request is to be [polled](Shared::poll_flush) and

@@ -14,8 +14,8 @@ use std::{
     time::Duration,
 };
 use tidegauge::{
-    Answer, Destination, Exporter, ExporterHandle, FamilySnapshot, Filter, FlushError, FlushReport, Payload, Points,
-    Preferences, Registry, RetryPolicy, Temporality, Value,
+    Activity, Answer, Destination, Exporter, ExporterHandle, FamilySnapshot, Filter, FlushError, FlushReport, Payload,
+    Points, Preferences, Registry, RetryPolicy, Temporality, Value,
     testing::{self, ManualClock},
 };
 
@@ -378,6 +378,80 @@ fn the_destination_has_gone_when_a_shutdown_returns() {
         let _ = exporter.shutdown(LONG);
         assert!(gone.load(Ordering::Acquire));
     }
+}
+
+#[test]
+fn what_the_application_gives_an_exporter_may_panic_anywhere() {
+    struct Panics(&'static str, AtomicBool);
+    impl Panics {
+        fn once(&self, here: &str) {
+            assert!(self.0 != here || self.1.swap(true, Ordering::Relaxed), "as told");
+        }
+    }
+    impl Destination for Panics {
+        fn name(&self) -> &str {
+            "panics"
+        }
+        fn temporality(&self, _: &FamilySnapshot) -> Temporality {
+            self.once("temporality");
+            Temporality::Delta
+        }
+        fn encode(&mut self, points: &mut Points<'_>, _: &mut Vec<u8>) {
+            self.once("encode");
+            while points.next_family().is_some() {
+                while points.peek().is_some() {
+                    points.take();
+                }
+            }
+        }
+        fn send(&mut self, _: &Payload, _: Duration) -> Answer {
+            Answer::delivered()
+        }
+        fn activity(&self) -> Activity {
+            self.once("activity");
+            Activity::default()
+        }
+    }
+    for place in ["temporality", "encode", "activity", "filter"] {
+        let registry = Registry::new();
+        // Removed, so that it is not in the collection's own count of points.
+        jobs(&registry).inc();
+        let filter = Panics(place, AtomicBool::new(false));
+        let filter = Filter::new().families(move |family| {
+            filter.once("filter");
+            family.name() == "jobs_total"
+        });
+        let exporter = Exporter::new(Panics(place, AtomicBool::new(false))).filter(filter);
+        let exporter = exporter.start(&registry).unwrap();
+        registry.unregister("jobs_total");
+        let first = exporter.flush(LONG);
+        assert_eq!(
+            first.is_ok(),
+            ["activity", "filter"].contains(&place),
+            "{place}: {first:?}"
+        );
+        assert!(exporter.flush(LONG).is_ok(), "{place}");
+        assert_eq!(exporter.stats().delivered_points, 1, "{place}");
+    }
+}
+
+#[test]
+fn a_clock_that_panics_ends_the_exporter_and_nobody_waits_for_it() {
+    struct Stops(AtomicBool);
+    impl tidegauge::Clock for Stops {
+        fn monotonic(&self) -> Duration {
+            let ticks = thread::current().name().is_some_and(|name| name.ends_with("-tick"));
+            assert!(!ticks || self.0.swap(false, Ordering::Relaxed), "as told");
+            Duration::ZERO
+        }
+        fn unix(&self) -> Duration {
+            Duration::from_secs(1_700_000_000)
+        }
+    }
+    let registry = Registry::builder().clock(Stops(AtomicBool::new(true))).build().unwrap();
+    let (exporter, ends) = start(&registry, |exporter| exporter);
+    assert!(exporter.flush(LONG).is_err_and(|error| error.is_stopped()));
+    assert!(ends.sent.recv().is_err(), "both threads end");
 }
 
 #[test]

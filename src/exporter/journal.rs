@@ -126,8 +126,10 @@ impl Journal {
         }
     }
 
-    pub(crate) fn panicked(&mut self, what: &str) {
-        log::error!("exporter {:?}{}: {what} panicked", self.exporter, self.address);
+    pub(crate) fn panicked(&mut self, now: Duration, what: &'static str) {
+        if let Some(omitted) = self.is_rare(what, now) {
+            log::error!("exporter {:?}{}: {what} panicked{omitted}", self.exporter, self.address);
+        }
     }
 
     /// Whether a message may be written now, with what is to be said of those that were left out.

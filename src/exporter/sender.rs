@@ -232,8 +232,18 @@ impl Sender {
         self.departures.extend(departed);
         self.bound_departures();
         self.count_lost_departures();
-        let points = batch.points;
-        let work = Work::new(batch, self.departures.clone(), &*self.destination);
+        let points = batch.points + self.departures.len() as u64;
+        let sequence = batch.sequence;
+        let departures = self.departures.clone();
+        let Some(work) = self.call("temporality", |destination| Work::new(batch, departures, destination)) else {
+            // As with one whose encoding panics: what it had is in the next one.
+            self.shared.telemetry.points.carried_over.add(points);
+            self.shared.with(|state| {
+                state.progress.finished = sequence;
+                state.progress.carried = points;
+            });
+            return true;
+        };
         self.marks.begin(&work);
         self.shared.with(|state| {
             state.progress.working = work.sequence();
@@ -244,6 +254,16 @@ impl Sender {
             next: Position::default(),
         });
         true
+    }
+
+    /// Asks something of the destination, which is the application's; none if that panics.
+    fn call<R>(&mut self, what: &'static str, ask: impl FnOnce(&mut dyn Destination) -> R) -> Option<R> {
+        let destination = &mut *self.destination;
+        let answer = catch_unwind(AssertUnwindSafe(|| ask(destination))).ok();
+        if answer.is_none() {
+            self.journal.panicked(self.shared.clock.monotonic(), what);
+        }
+        answer
     }
 
     /// Whether the filter shows a removed series. Where it panics, the series is not lost for that.
@@ -309,15 +329,18 @@ impl Sender {
             let mut bytes = std::mem::take(&mut self.spare);
             bytes.clear();
             let destination = &mut self.destination;
-            let encoded = catch_unwind(AssertUnwindSafe(|| destination.encode(&mut points, &mut bytes)));
+            let encoded = catch_unwind(AssertUnwindSafe(|| {
+                destination.encode(&mut points, &mut bytes);
+                if points.is_untouched() {
+                    points.refuse_next("the destination neither took nor refused it");
+                }
+            }));
             if encoded.is_err() {
-                self.journal.panicked("encode");
+                self.journal
+                    .panicked(self.shared.clock.monotonic(), "encode, or a filter");
                 self.spare = Vec::new();
                 self.give_up_work();
                 return None;
-            }
-            if points.is_untouched() {
-                points.refuse_next("the destination neither took nor refused it");
             }
             let Taken {
                 claims,
@@ -400,11 +423,9 @@ impl Sender {
             Some(deadline) => self.send_timeout.min(deadline.saturating_sub(began)),
             None => self.send_timeout,
         };
-        let (destination, payload) = (&mut self.destination, &flight.payload);
-        let answer = catch_unwind(AssertUnwindSafe(|| destination.send(payload, timeout))).unwrap_or_else(|_| {
-            self.journal.panicked("send");
-            Answer::unclear("the destination panicked")
-        });
+        let payload = &flight.payload;
+        let answer = self.call("send", |destination| destination.send(payload, timeout));
+        let answer = answer.unwrap_or_else(|| Answer::unclear("the destination panicked"));
         let now = self.shared.clock.monotonic();
         self.shared
             .telemetry
@@ -470,7 +491,10 @@ impl Sender {
                 self.fail(flight, first, now, None, &message);
             }
             Verdict::CarryOver { unauthorized } => {
-                if unauthorized && !flight.reloaded && self.reload_credentials() {
+                if unauthorized
+                    && !flight.reloaded
+                    && self.call("reload_credentials", |destination| destination.reload_credentials()) == Some(true)
+                {
                     flight.reloaded = true;
                     self.flight = Some(flight);
                     return;
@@ -481,14 +505,6 @@ impl Sender {
                 self.give_up(flight);
             }
         }
-    }
-
-    fn reload_credentials(&mut self) -> bool {
-        let destination = &mut self.destination;
-        catch_unwind(AssertUnwindSafe(|| destination.reload_credentials())).unwrap_or_else(|_| {
-            self.journal.panicked("reload_credentials");
-            false
-        })
     }
 
     fn succeed(&mut self) {
@@ -566,7 +582,7 @@ impl Sender {
                 message,
             };
             if catch_unwind(AssertUnwindSafe(|| callback(&letter))).is_err() {
-                self.journal.panicked("the dead-letter callback");
+                self.journal.panicked(now, "the dead-letter callback");
             }
             self.shared.telemetry.dead_letters.inc();
         }
@@ -601,12 +617,14 @@ impl Sender {
         self.offset = Some(offset);
         let thawed = self.shared.with(|state| std::mem::take(&mut state.thawed));
         if jumped || thawed {
-            self.destination.reconnect();
+            self.call("reconnect", |destination| destination.reconnect());
         }
     }
 
     fn count_activity(&mut self) {
-        let activity = self.destination.activity();
+        let Some(activity) = self.call("activity", |destination| destination.activity()) else {
+            return;
+        };
         let telemetry = &self.shared.telemetry;
         telemetry
             .connections

@@ -5,7 +5,11 @@ use crate::{
     scrape::Filter,
     snapshot::{FamilySnapshot, Snapshot},
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 /// The collecting side of an exporter.
 pub(crate) struct Ticker {
@@ -63,7 +67,9 @@ impl Ticker {
         let removals = self.shared.inbox.arrived();
         let mut snapshot = self.shared.registry.snapshot_for_export();
         if let Some(filter) = &self.filter {
-            snapshot.families.retain(|family| filter.shows_family(family));
+            // A family whose filter panics is left out, as it may be meant to be.
+            let shows = |family: &FamilySnapshot| catch_unwind(AssertUnwindSafe(|| filter.shows_family(family)));
+            snapshot.families.retain(|family| shows(family).unwrap_or(false));
         }
         self.collections += 1;
         // A wall clock that was set back does not turn the order of collections: until it has caught up, they are a

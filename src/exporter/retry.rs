@@ -152,7 +152,8 @@ impl Retry {
     pub(crate) fn refused(&mut self, now: Duration) {
         self.failures = self.failures.saturating_add(1);
         if self.is_open() {
-            self.until = now + self.backoff();
+            self.until = now.saturating_add(self.backoff());
+            self.asked = false;
         }
     }
 
@@ -180,9 +181,9 @@ impl Retry {
     fn wait(&mut self, now: Duration, mut wait: Duration, asked: Option<Duration>) {
         if let Some(asked) = asked {
             // On top of what was asked for, so that clients do not come back together.
-            wait += asked.min(self.policy.most_asked);
+            wait = wait.saturating_add(asked.min(self.policy.most_asked));
         }
-        self.until = now + wait;
+        self.until = now.saturating_add(wait);
         self.asked = asked.is_some();
     }
 
@@ -285,6 +286,25 @@ mod tests {
         retry.succeeded();
         assert!(!retry.is_open());
         assert_eq!(retry.waits(now), None);
+    }
+
+    #[test]
+    fn a_wait_after_a_refusal_is_not_asked_for() {
+        let mut retry = retry(RetryPolicy::new().open_after(1));
+        retry.failed(SECOND, SECOND, Some(SECOND));
+        let now = 60 * SECOND;
+        retry.refused(now);
+        assert_eq!((retry.waits(now).is_some(), retry.asked(now)), (true, None));
+        retry.hurry(now);
+        assert_eq!(retry.waits(now), None);
+    }
+
+    #[test]
+    fn waits_may_be_longer_than_time() {
+        let ever = Duration::MAX;
+        let mut retry = retry(RetryPolicy::new().initial(ever).most(ever).most_asked(ever));
+        retry.failed(SECOND, SECOND, Some(ever));
+        assert_eq!(retry.waits(SECOND), Some(ever));
     }
 
     #[test]

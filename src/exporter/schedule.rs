@@ -15,9 +15,13 @@ pub(crate) struct Schedule {
     random: Random,
 }
 
+/// As good as never; longer ones would not fit into the times that are computed with.
+const MOST_INTERVAL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 impl Schedule {
     /// Begins now. With `phase`, the first collection is at a random place within the first interval; else at its end.
     pub(crate) fn new(interval: Duration, phase: bool, jitter: f64, now: Duration, mut random: Random) -> Self {
+        let interval = interval.min(MOST_INTERVAL);
         let first = match phase {
             true => interval.mul_f64(random.fraction()),
             false => interval,
@@ -43,11 +47,9 @@ impl Schedule {
         let late = now.saturating_sub(self.place);
         // A wait that ends a little late is still in its own interval.
         let missed = late >= self.interval + self.most_jitter();
-        let steps = match now < self.place {
-            true => 1,
-            false => (late.as_nanos() / self.interval.as_nanos().max(1)) as u32 + 1,
-        };
-        self.place += self.interval.saturating_mul(steps);
+        let into = late.as_nanos() % self.interval.as_nanos().max(1);
+        // Less than an interval, which is less than what 64 bits hold of nanoseconds.
+        self.place += late - Duration::from_nanos(into as u64) + self.interval;
         self.next = self.place + self.shift();
         missed
     }
@@ -88,6 +90,20 @@ mod tests {
         assert!(schedule.advance(3615 * SECOND));
         assert_eq!(schedule.next(), 3620 * SECOND);
         assert!(!schedule.advance(3620 * SECOND));
+    }
+
+    #[test]
+    fn what_is_very_short_does_not_catch_up_and_what_is_endless_never_comes() {
+        let interval = Duration::from_nanos(3);
+        let mut schedule = Schedule::new(interval, false, 0.0, Duration::ZERO, Random::new(1));
+        let now = 5000 * SECOND;
+        assert!(schedule.advance(now));
+        assert!(schedule.next() > now && schedule.next() <= now + interval);
+        for jitter in [0.0, 1.0] {
+            let mut schedule = Schedule::new(Duration::MAX, false, jitter, SECOND, Random::new(1));
+            assert!(schedule.next() > MOST_INTERVAL);
+            schedule.advance(schedule.next());
+        }
     }
 
     #[test]

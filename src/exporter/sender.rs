@@ -43,6 +43,8 @@ pub(crate) struct Sender {
     /// Removed series that have not been delivered.
     departures: Vec<Arc<Departure>>,
     work: Option<Progressing>,
+    /// Up to when what was begun to be sent counts, since the Unix epoch.
+    newest: Duration,
     flight: Option<Flight>,
     parked: VecDeque<Flight>,
     /// Payloads of this work that are tried again when all others have been, because somebody waits for a flush.
@@ -127,6 +129,7 @@ impl Sender {
             pace,
             departures: Vec::new(),
             work: None,
+            newest: Duration::ZERO,
             flight: None,
             parked: VecDeque::new(),
             deferred: VecDeque::new(),
@@ -234,8 +237,10 @@ impl Sender {
         self.count_lost_departures();
         let points = batch.points + self.departures.len() as u64;
         let sequence = batch.sequence;
-        let departures = self.departures.clone();
-        let Some(work) = self.call("temporality", |destination| Work::new(batch, departures, destination)) else {
+        let (departures, newest) = (self.departures.clone(), self.newest);
+        let Some(work) = self.call("temporality", |destination| {
+            Work::new(batch, departures, newest, destination)
+        }) else {
             // As with one whose encoding panics: what it had is in the next one.
             self.shared.telemetry.points.carried_over.add(points);
             self.shared.with(|state| {
@@ -244,6 +249,7 @@ impl Sender {
             });
             return true;
         };
+        self.newest = work.newest();
         self.marks.begin(&work);
         self.shared.with(|state| {
             state.progress.working = work.sequence();

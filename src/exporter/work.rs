@@ -30,6 +30,8 @@ pub(crate) struct Batch {
 pub(crate) struct Work {
     batch: Batch,
     departures: Vec<Arc<Departure>>,
+    /// Up to when the values of each departure count.
+    ends: Vec<Duration>,
     items: Vec<Planned>,
 }
 
@@ -78,8 +80,15 @@ pub(crate) struct Claim {
 
 impl Work {
     /// What of a batch goes to a destination, behind the series that were removed and are not delivered yet: the removed ones of
-    /// each family before the family, so that a label set that was removed and came back is sent in that order.
-    pub(crate) fn new(batch: Batch, departures: Vec<Arc<Departure>>, destination: &dyn Destination) -> Self {
+    /// each family before the family, so that a label set that was removed and came back is sent in that order. What was sent
+    /// before it counts up to `after`.
+    pub(crate) fn new(
+        mut batch: Batch,
+        departures: Vec<Arc<Departure>>,
+        after: Duration,
+        destination: &dyn Destination,
+    ) -> Self {
+        let ends = ends(&departures, after, &mut batch.time);
         let plan = |source, family: &FamilySnapshot| Planned {
             source,
             temporality: match can_be_increments(family.kind()) {
@@ -103,6 +112,7 @@ impl Work {
         Work {
             batch,
             departures,
+            ends,
             items,
         }
     }
@@ -130,17 +140,18 @@ impl Work {
         self.items[index].temporality
     }
 
-    /// Up to when an item's values count. A removed series' end before those of the batch, so that its successor's can follow
-    /// at a server that tells times apart by the millisecond.
+    /// Up to when an item's values count: see [`ends`].
     #[inline]
     pub(crate) fn time(&self, index: usize) -> Duration {
-        match self.item(index) {
-            Item::Family(_) => self.batch.time,
-            Item::Departed(departure) => {
-                let latest = self.batch.time.saturating_sub(Duration::from_millis(1));
-                departure.ended.min(latest)
-            }
+        match self.items[index].source {
+            Source::Family(_) => self.batch.time,
+            Source::Departure(index) => self.ends[index],
         }
+    }
+
+    /// Up to when the newest of its values count.
+    pub(crate) fn newest(&self) -> Duration {
+        self.batch.time
     }
 
     pub(crate) fn families(&self) -> impl Iterator<Item = &FamilySnapshot> {
@@ -149,5 +160,106 @@ impl Work {
 
     pub(crate) fn departures(&self) -> impl Iterator<Item = &Arc<Departure>> {
         self.departures.iter()
+    }
+}
+
+/// What servers take for one series: its family, and its labels.
+type LabelSet<'a> = (*const Descriptor, Vec<(&'a str, &'a str)>);
+
+/// Two times that every server tells apart.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Up to when the values of removed series count: about when they were removed, but of one label set in the order of its
+/// lives, a tick apart, later than what was sent before and earlier than the batch.
+///
+/// Servers drop what is not later than the newest that they have of a label set, and many do not say so: Prometheus, and the
+/// Collector where it adds increments up. Where the lives of a label set are more than fit, `time` is moved on.
+fn ends(departures: &[Arc<Departure>], after: Duration, time: &mut Duration) -> Vec<Duration> {
+    let mut lives: HashMap<LabelSet<'_>, Vec<usize>> = HashMap::new();
+    for (index, departure) in departures.iter().enumerate() {
+        let labels = departure
+            .family
+            .series()
+            .flat_map(|series| series.attributes())
+            .collect();
+        let label_set = (Arc::as_ptr(&departure.family.descriptor), labels);
+        lives.entry(label_set).or_default().push(index);
+    }
+    let most = lives.values().map(Vec::len).max().unwrap_or(0);
+    *time = (*time).max(after + ticks(most + 1));
+    let mut ends: Vec<Duration> = departures.iter().map(|departure| departure.ended).collect();
+    for lives in lives.values() {
+        let mut latest = *time;
+        for life in lives.iter().rev() {
+            latest = ends[*life].min(latest.saturating_sub(TICK));
+            ends[*life] = latest;
+        }
+        for (place, life) in lives.iter().enumerate() {
+            ends[*life] = ends[*life].max(after + ticks(place + 1));
+        }
+    }
+    ends
+}
+
+fn ticks(count: usize) -> Duration {
+    TICK * u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Registry, departure::Inbox, testing::ManualClock};
+
+    fn ms(time: u64) -> Duration {
+        Duration::from_millis(time)
+    }
+
+    /// What departs of a family when its labels come and go at these times.
+    fn departures(lives: &[(&str, Duration)]) -> Vec<Arc<Departure>> {
+        let clock = ManualClock::new();
+        let registry = Registry::builder().clock(clock.clone()).build().unwrap();
+        let visits = registry.counter("visits_total", "Visits.").labels(["user"]);
+        let visits = visits.register().unwrap();
+        let inbox: Arc<Inbox> = registry.attach();
+        for (user, time) in lives {
+            clock.set_unix(*time);
+            visits.with([*user]).inc();
+            assert!(visits.remove([*user]));
+        }
+        inbox.take(inbox.arrived())
+    }
+
+    #[test]
+    fn removed_series_end_when_they_ended_if_that_can_be_told() {
+        let departures = departures(&[("a", ms(120)), ("b", ms(120)), ("a", ms(130))]);
+        let mut time = ms(200);
+        assert_eq!(ends(&departures, ms(100), &mut time), [ms(120), ms(120), ms(130)]);
+        assert_eq!(time, ms(200));
+    }
+
+    #[test]
+    fn lives_of_one_label_set_end_a_tick_apart_between_what_was_sent_and_what_is() {
+        let now = ms(200) - Duration::from_micros(100);
+        let departures = departures(&[("a", now), ("b", now), ("a", now), ("a", ms(90))]);
+        let mut time = ms(200);
+        assert_eq!(
+            ends(&departures, ms(100), &mut time),
+            [ms(101), ms(199), ms(102), ms(103)]
+        );
+        // It was removed before what was sent last, which could not know of it, or could not be sent with it.
+        let mut time = ms(200);
+        assert_eq!(
+            ends(&departures, ms(198), &mut time),
+            [ms(199), now.max(ms(199)), ms(200), ms(201)]
+        );
+        assert_eq!(time, ms(202));
+    }
+
+    #[test]
+    fn the_clock_may_be_at_its_beginning() {
+        let departures = departures(&[("a", ms(0)), ("a", ms(0))]);
+        let mut time = ms(0);
+        assert_eq!(ends(&departures, ms(0), &mut time), [ms(1), ms(2)]);
+        assert_eq!(time, ms(3));
     }
 }

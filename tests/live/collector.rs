@@ -6,7 +6,7 @@ use crate::program::{Folder, PATIENCE, Program, installed, word_after};
 use std::fs;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What a Collector is told beyond where to listen and where to write. Each component is a line of YAML,
@@ -18,6 +18,8 @@ pub struct Settings {
     /// Between the receiver and the file, in this order.
     pub processors: &'static [&'static str],
     pub extensions: &'static [&'static str],
+    /// Passes everything on there, in place of writing it down: one request at a time, while one more may wait.
+    pub far_end: Option<SocketAddr>,
 }
 
 /// It answers a request once it has written it down, so that even when it is killed, all that it acknowledged can be
@@ -36,12 +38,17 @@ pub struct Collector {
 impl Collector {
     /// Starts it on a port that the system picks.
     pub fn start(settings: Settings) -> Collector {
+        Collector::start_in(Folder::create("collector"), settings)
+    }
+
+    /// Starts it on a port that the system picks, in a folder that has the files which the settings name.
+    pub fn start_in(folder: Folder, settings: Settings) -> Collector {
         let mut collector = Collector {
             settings,
             program: None,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             starts: 0,
-            folder: Folder::create("collector"),
+            folder,
         };
         collector.start_again();
         collector
@@ -56,7 +63,8 @@ impl Collector {
         let mut program = Program::start(
             Command::new(installed("collector-0.162.0/otelcol"))
                 .arg("--config")
-                .arg(configuration),
+                .arg(configuration)
+                .current_dir(self.folder.path()),
         );
         // Its own log says where it listens, so nobody else on that port can be taken for it.
         let mut address = None::<SocketAddr>;
@@ -69,6 +77,22 @@ impl Collector {
         });
         self.address = address.unwrap_or_else(|error| panic!("{error}"));
         self.program = Some(program);
+    }
+
+    /// Starts it on the port that it had, after it was stopped, with other settings.
+    pub fn start_again_with(&mut self, settings: Settings) {
+        self.settings = settings;
+        self.start_again();
+    }
+
+    /// The folder that it runs in.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Where to post metrics.
@@ -118,6 +142,7 @@ impl Collector {
             http,
             processors,
             extensions,
+            far_end,
         } = self.settings;
         let mut lines = vec![
             "receivers:".to_string(),
@@ -127,13 +152,26 @@ impl Collector {
             format!("        endpoint: {}", self.address),
         ];
         lines.extend(http.iter().map(|line| format!("        {line}")));
-        lines.extend([
-            "exporters:".to_string(),
-            "  file:".to_string(),
-            format!("    path: '{}'", self.file(self.starts).display()),
-            // With rotation, even if it never comes to it, nothing is buffered.
-            "    rotation: {max_megabytes: 1000000}".to_string(),
-        ]);
+        lines.push("exporters:".to_string());
+        let exporter = match far_end {
+            None => {
+                lines.extend([
+                    "  file:".to_string(),
+                    format!("    path: '{}'", self.file(self.starts).display()),
+                    // With rotation, even if it never comes to it, nothing is buffered.
+                    "    rotation: {max_megabytes: 1000000}".to_string(),
+                ]);
+                "file"
+            }
+            Some(address) => {
+                lines.extend([
+                    "  otlp_http:".to_string(),
+                    format!("    endpoint: http://{address}"),
+                    "    sending_queue: {queue_size: 1, num_consumers: 1, block_on_overflow: false}".to_string(),
+                ]);
+                "otlp_http"
+            }
+        };
         for (section, components) in [("processors:", processors), ("extensions:", extensions)] {
             if !components.is_empty() {
                 lines.push(section.to_string());
@@ -147,7 +185,7 @@ impl Collector {
             format!("  extensions: [{}]", names(extensions)),
             "  pipelines:".to_string(),
             format!(
-                "    metrics: {{receivers: [otlp], processors: [{}], exporters: [file]}}",
+                "    metrics: {{receivers: [otlp], processors: [{}], exporters: [{exporter}]}}",
                 names(processors)
             ),
         ]);

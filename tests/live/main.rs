@@ -5,7 +5,7 @@
 //! `.ci/run` installs them and runs the tests; after that, so does `cargo test --test live -- --ignored`. A program
 //! that is missing fails them.
 
-#![cfg(all(unix, feature = "serve"))]
+#![cfg(all(unix, feature = "serve", feature = "otlp"))]
 
 mod alerts;
 mod collector;
@@ -13,15 +13,26 @@ mod parsers;
 mod program;
 mod prometheus;
 mod pushed;
+mod pushing;
 mod recorded;
 mod sample;
 mod tap;
 
-// What is pushed is read with the same words as in the tests of push.
+// What is pushed is read with the same words as in the tests of push, and the far end of a Collector is that of those
+// tests.
+#[allow(dead_code, reason = "the tests of push need all of it")]
+#[path = "../push/behaviour.rs"]
+mod behaviour;
+#[allow(dead_code, reason = "the tests of push need all of it")]
+#[path = "../push/http.rs"]
+mod http;
 #[path = "../push/json.rs"]
 mod json;
 #[path = "../push/points.rs"]
 mod points;
+#[allow(dead_code, reason = "the tests of push need all of it")]
+#[path = "../push/receiver.rs"]
+mod receiver;
 #[path = "../push/requests.rs"]
 mod requests;
 

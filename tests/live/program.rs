@@ -75,9 +75,14 @@ impl Program {
         }
     }
 
-    /// What ctrl-c in a terminal sends. The standard library can only kill, so a shell's `kill` does it.
+    /// What ctrl-c in a terminal sends.
     pub fn interrupt(&self) {
-        let kill = format!("kill -INT {}", self.child.id());
+        self.signal("INT");
+    }
+
+    /// Sends that signal. The standard library can only kill, so a shell's `kill` does it.
+    pub fn signal(&self, signal: &str) {
+        let kill = format!("kill -{signal} {}", self.child.id());
         let sent = Command::new("sh").args(["-c", &kill]).status().expect("a shell starts");
         assert!(sent.success(), "`{kill}` failed");
     }

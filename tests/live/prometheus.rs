@@ -2,13 +2,14 @@
 //! or is pushed to.
 
 use crate::program::{Folder, PATIENCE, Program, installed, word_after};
-use crate::sample::Samples;
+use crate::sample::{Samples, spelled};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 /// The servers that `.ci/servers` installs: the newest, and the oldest still in use.
 #[derive(Clone, Copy, Debug)]
@@ -135,9 +136,30 @@ impl Prometheus {
     pub fn pushed(&mut self, job: &str) -> Samples {
         let mut samples = Samples::new();
         for (name, labels, value) in self.query(&format!("{{job={job:?}}}")) {
-            samples.insert(&name, labels, value);
+            // The resource's other attributes.
+            if name != "target_info" {
+                samples.insert(&name, labels, value);
+            }
         }
         samples
+    }
+
+    /// Every series of that `job`, without the labels `job` and `instance`, and with `le` in one spelling. Those that the crate adds are among them.
+    pub fn series(&mut self, job: &str) -> BTreeSet<(String, BTreeMap<String, String>)> {
+        let series = self.query(&format!("{{job={job:?}}}"));
+        let spelled = |(name, value): (String, String)| {
+            let value = spelled(&name, &value);
+            (name, value)
+        };
+        series
+            .into_iter()
+            .map(|(name, labels, _)| (name, labels.into_iter().map(spelled).collect()))
+            .collect()
+    }
+
+    /// Whether the expression has a value.
+    pub fn has(&mut self, expression: &str) -> bool {
+        !self.query(expression).is_empty()
     }
 
     /// Where to post metrics over OTLP.
@@ -171,7 +193,11 @@ impl Prometheus {
     }
 
     fn query(&mut self, expression: &str) -> Vec<(String, BTreeMap<String, String>, f64)> {
-        let data = self.get("query", &[("query", expression)]);
+        // The lives of one series are pushed a millisecond apart, and so some of them a moment before their time.
+        let soon = SystemTime::now() + Duration::from_secs(1);
+        let soon = soon.duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
+        let time = soon.as_secs_f64().to_string();
+        let data = self.get("query", &[("query", expression), ("time", &time)]);
         let series = data["result"].as_array().unwrap_or_else(|| panic!("no vector: {data}"));
         series.iter().map(one_series).collect()
     }

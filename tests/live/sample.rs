@@ -78,7 +78,9 @@ fn same(left: f64, right: f64) -> bool {
     left == right || (left.is_nan() && right.is_nan())
 }
 
-fn spelled(name: &str, value: &str) -> String {
+/// The value of a label; of `le` in one spelling, because a Prometheus that scrapes writes `1.0` where one that is pushed
+/// to keeps `1`.
+pub fn spelled(name: &str, value: &str) -> String {
     match value.parse::<f64>() {
         Ok(bound) if name == "le" => format!("{bound:?}"),
         _ => value.to_string(),

@@ -634,6 +634,20 @@ fn exporters_do_not_share_marks_or_filters() {
     assert_eq!(rig.far_end.total("jobs_total{mail}"), 3.0);
     assert_eq!(second.far_end.total("jobs_total{print}"), 3.0);
     assert_eq!(second.far_end.total("jobs_total{mail}"), 0.0);
+    // Nor the last values of series whose family is not wanted.
+    let waits = rig.registry.histogram("waits", "Waits.").labels(["queue"]);
+    let waits = waits.register().unwrap();
+    waits.with(["print"]).observe(1.0);
+    for _ in 0..2 {
+        rig.interval();
+        second.settle();
+        waits.remove(["print"]);
+        jobs.remove(["print"]);
+    }
+    second.far_end.with(|inner| {
+        let series: Vec<&str> = inner.totals.keys().map(String::as_str).collect();
+        assert_eq!(series, ["jobs_total{print}"]);
+    });
     let named = Exporter::new(delta()).name("far-2").assemble(&rig.registry);
     assert!(named.err().unwrap().to_string().contains("is called \"far-2\""));
 }

@@ -604,6 +604,40 @@ fn last_values_of_removed_series_arrive() {
 }
 
 #[test]
+fn a_series_that_goes_while_others_are_collected_ends_after_what_was_sent_of_it() {
+    for temporality in [Temporality::Delta, Temporality::Cumulative] {
+        let mut rig = Rig::new(FarEnd::new(temporality), |exporter| exporter);
+        let jobs = rig.registry.counter("jobs_total", "Jobs.").labels(["queue"]);
+        let jobs = jobs.register().unwrap();
+        jobs.with(["mail"]).add(3);
+        let (clock, removed) = (rig.clock.clone(), Arc::new(Mutex::new(false)));
+        // It is collected after the jobs, and before the collection is over.
+        let slow = rig.registry.observable_gauge("slow", "Takes its time.");
+        slow.register(move || {
+            clock.advance(SECOND);
+            if !std::mem::replace(&mut *removed.lock().unwrap(), true) {
+                jobs.with(["mail"]).add(4);
+                jobs.remove(["mail"]);
+            }
+            clock.advance(SECOND);
+            1
+        })
+        .unwrap();
+        rig.interval();
+        rig.interval();
+        rig.interval();
+        let points = rig.far_end.with(|inner| {
+            let payloads = inner.sent.iter().flat_map(|(_, bytes)| read(bytes));
+            let jobs = payloads.filter(|(series, ..)| series == "jobs_total{mail}");
+            jobs.map(|(_, value, _, end)| (value, end)).collect::<Vec<_>>()
+        });
+        let second = if temporality == Temporality::Delta { 4.0 } else { 7.0 };
+        assert_eq!((points[0].0, points[1].0, points.len()), (3.0, second, 2));
+        assert!(points[1].1 > points[0].1, "{points:?}");
+    }
+}
+
+#[test]
 fn exporters_do_not_share_marks_or_filters() {
     let mut rig = Rig::new(delta(), |exporter| exporter);
     let other = FarEnd::new(Temporality::Cumulative);

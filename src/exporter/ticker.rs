@@ -1,6 +1,10 @@
 //! Collects when it is time, and when a flush asks for it; it never sends.
 
-use super::{schedule::Schedule, state::Shared, work::Batch};
+use super::{
+    schedule::Schedule,
+    state::Shared,
+    work::{Batch, TICK},
+};
 use crate::{
     scrape::Filter,
     snapshot::{FamilySnapshot, Snapshot},
@@ -72,9 +76,9 @@ impl Ticker {
             snapshot.families.retain(|family| shows(family).unwrap_or(false));
         }
         self.collections += 1;
-        // A wall clock that was set back does not turn the order of collections: until it has caught up, they are a
-        // millisecond apart, which is what servers tell apart.
-        self.last = snapshot.taken.max(self.last + Duration::from_millis(1));
+        // A wall clock that was set back does not turn the order of collections: until it has caught up, they are so far apart
+        // that servers can tell them from each other, and from the end of a series in between.
+        self.last = snapshot.taken.max(self.last + 2 * TICK);
         let batch = Batch {
             time: self.last,
             collected: began,

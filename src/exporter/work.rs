@@ -167,7 +167,7 @@ impl Work {
 type LabelSet<'a> = (*const Descriptor, Vec<(&'a str, &'a str)>);
 
 /// Two times that every server tells apart.
-const TICK: Duration = Duration::from_millis(1);
+pub(crate) const TICK: Duration = Duration::from_millis(1);
 
 /// Up to when the values of removed series count: about when they were removed, but of one label set in the order of its
 /// lives, a tick apart, later than what was sent before and earlier than the batch.

@@ -68,6 +68,13 @@ pub struct Request {
     pub outcome: Outcome,
 }
 
+impl Request {
+    /// Its points, in their order; none if it is broken.
+    pub fn decoded(&self) -> Vec<Point> {
+        decode(&self.message).unwrap_or_default()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The reply is not sent yet.
@@ -234,6 +241,11 @@ impl State {
     /// What all that was stored comes to: see [`points::totals`].
     pub fn totals(&self) -> HashMap<Series, Value> {
         points::totals(self.series.values().flatten())
+    }
+
+    /// How many behaviours that [`Receiver::next`] was given no request has met yet.
+    pub fn scripted(&self) -> usize {
+        self.script.next.len()
     }
 
     /// One line a request, for the message of a failure.

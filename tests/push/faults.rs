@@ -3,11 +3,12 @@
 
 use crate::behaviour::Behaviour;
 use crate::law::{
-    CUMULATIVE, CUMULATIVE_JSON_GZIP, DELTA, DELTA_GZIP, DELTA_JSON, End, Letters, Run, STEP_SERIES, Scraped, Stored,
-    Way, Workload, delivers, flushed, impatient, in_each, pushing, trying, wait_until,
+    CUMULATIVE, CUMULATIVE_JSON_GZIP, DELTA, DELTA_GZIP, DELTA_JSON, End, Letters, Run, Scraped, Stored, Way, delivers,
+    flushed, impatient, in_each, pushing, trying, wait_until,
 };
 use crate::points::{Attribute, Point};
 use crate::receiver::{Outcome, PATIENCE, Receiver, Request};
+use crate::workload::{STEP_SERIES, Workload};
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -36,7 +37,7 @@ fn suffer(way: Way, fault: Vec<Behaviour>) -> End {
 
 #[test]
 fn throttled_and_unavailable_are_repeated_with_the_same_bytes() {
-    let date = httpdate(SystemTime::now());
+    let date = httpdate::fmt_http_date(SystemTime::now());
     in_each(&WAYS, |way| {
         let statuses: &[u16] = if is_plain(way) { &[429, 502, 503, 504] } else { &[503] };
         for &status in statuses {
@@ -63,7 +64,7 @@ fn throttled_and_unavailable_are_repeated_with_the_same_bytes() {
 
 #[test]
 fn nothing_comes_before_a_wait_that_was_asked_for_is_over() {
-    let in_four_seconds = httpdate(SystemTime::now() + Duration::from_secs(4));
+    let in_four_seconds = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(4));
     for wait in ["3", &in_four_seconds] {
         trying(wait);
         let run = Run::start(DELTA);
@@ -575,32 +576,4 @@ impl Drop for TokenFile {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }
-}
-
-/// As RFC 9110 writes it.
-fn httpdate(time: SystemTime) -> String {
-    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    let (days, seconds) = (seconds / 86_400, seconds % 86_400);
-    let weekday = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][(days % 7) as usize];
-    let (mut year, mut day) = (1970, days);
-    let leap = |year: u64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    while day >= 365 + u64::from(leap(year)) {
-        day -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let february = 28 + u64::from(leap(year));
-    let mut month = 0;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if day < length {
-            break;
-        }
-        day -= length;
-        month += 1;
-    }
-    let months = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let (day, month) = (day + 1, months[month]);
-    format!("{weekday}, {day:02} {month} {year} {hours:02}:{minutes:02}:{seconds:02} GMT")
 }

@@ -10,3 +10,4 @@ mod points;
 mod receiver;
 mod requests;
 mod support;
+mod workload;

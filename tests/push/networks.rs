@@ -198,8 +198,9 @@ fn assert_repeated_where_it_must(way: Way, points: u64) {
 
 #[cfg(unix)]
 mod freeze {
-    use crate::law::{DELTA, Run, Stored, Tally, Workload, flushed, pushing_to, wait_until};
+    use crate::law::{DELTA, Run, Stored, flushed, pushing_to, wait_until};
     use crate::receiver::{PATIENCE, Receiver};
+    use crate::workload::{Tally, Workload};
     use std::io::{BufRead, BufReader, Read, Write};
     use std::process::{Child, Command, Stdio};
     use tidegauge::Registry;

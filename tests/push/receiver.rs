@@ -44,6 +44,8 @@ pub struct State {
     pub broken: Vec<String>,
     /// How many requests wait now to be told to go on.
     pub held: usize,
+    /// How many requests have met their behaviour and are not whole yet.
+    reading: usize,
     script: Script,
     open: BTreeMap<usize, Arc<TcpStream>>,
     listening: bool,
@@ -243,9 +245,10 @@ impl State {
         points::totals(self.series.values().flatten())
     }
 
-    /// How many behaviours that [`Receiver::next`] was given no request has met yet.
-    pub fn scripted(&self) -> usize {
-        self.script.next.len()
+    /// Whether all that [`Receiver::next`] was given has happened, and nothing else is going on.
+    pub fn is_through(&self) -> bool {
+        let is_pending = |request: &Request| request.outcome == Outcome::Pending;
+        self.script.next.is_empty() && self.reading == 0 && !self.requests.iter().any(is_pending)
     }
 
     /// One line a request, for the message of a failure.
@@ -350,7 +353,9 @@ impl Connection {
                 return;
             }
             let planned = {
-                let script = &mut self.shared.lock().script;
+                let mut state = self.shared.lock();
+                state.reading += 1;
+                let script = &mut state.script;
                 script
                     .next
                     .pop_front()
@@ -358,14 +363,20 @@ impl Connection {
             };
             if matches!(&planned, Always::Same(behaviour) if !behaviour.read) {
                 reset_when_closed(stream);
-                self.shared.lock().unread += 1;
+                let mut state = self.shared.lock();
+                state.unread += 1;
+                state.reading -= 1;
+                drop(state);
                 self.shared.changed.notify_all();
                 return;
             }
             let message = match http::read(&mut reader, stream) {
                 Ok(message) => message,
                 Err(error) => {
-                    self.shared.lock().broken.push(error.to_string());
+                    let mut state = self.shared.lock();
+                    state.broken.push(error.to_string());
+                    state.reading -= 1;
+                    drop(state);
                     self.shared.changed.notify_all();
                     return;
                 }
@@ -417,6 +428,7 @@ impl Connection {
             for point in points {
                 state.series.entry(point.series.clone()).or_default().push(point);
             }
+            state.reading -= 1;
             state.requests.push(request);
             state.requests.len() - 1
         };

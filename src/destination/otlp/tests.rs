@@ -2,8 +2,8 @@
 
 use super::{Compression, Otlp, OtlpBuilder, Protocol, TemporalityPreference};
 use crate::{
-    Answer, BatchId, Destination, Exporter, Payload, Registry, Secret, Temporality, destination::Preferences,
-    testing::ManualClock,
+    Answer, BatchId, Destination, Exporter, Payload, Registry, RetryPolicy, Secret, Temporality,
+    destination::Preferences, testing::ManualClock,
 };
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest, common::v1::any_value, metrics::v1::ResourceMetrics,
@@ -13,8 +13,9 @@ use std::{
     ffi::OsString,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    sync::{Arc, Mutex},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -80,6 +81,25 @@ impl Received {
         received.body = vec![0; len];
         reader.read_exact(&mut received.body).unwrap();
         received
+    }
+
+    /// What a counter without labels has in it.
+    #[cfg(target_os = "linux")]
+    fn count(&self, name: &str) -> i64 {
+        use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point::Value};
+        let request = self.request();
+        let metrics = request.scope_metrics.iter().flat_map(|scope| &scope.metrics);
+        let points = metrics
+            .filter(|metric| metric.name == name)
+            .flat_map(|metric| match &metric.data {
+                Some(Data::Sum(sum)) => &sum.data_points,
+                other => panic!("a counter is a sum, not {other:?}"),
+            });
+        let value = |point: &opentelemetry_proto::tonic::metrics::v1::NumberDataPoint| match point.value {
+            Some(Value::AsInt(count)) => count,
+            other => panic!("a counter counts whole, not {other:?}"),
+        };
+        points.map(value).sum()
     }
 
     fn header(&self, name: &str) -> Option<&str> {
@@ -247,6 +267,93 @@ fn refused_credentials_are_read_again_and_used() {
         .map(|each| each.header("authorization").unwrap())
         .collect();
     assert_eq!(tokens.last(), Some(&"bearer second"));
+}
+
+/// All of 127.0.0.0/8 is this machine.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_far_end_that_moves_gets_the_rest_at_its_new_address() {
+    let first = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = first.local_addr().unwrap().port();
+    let second = TcpListener::bind(("127.0.0.2", port)).unwrap();
+    let address = Arc::new(Mutex::new(first.local_addr().unwrap()));
+    let moved = second.local_addr().unwrap();
+    let (looking, at) = (Arc::new(Mutex::new(Vec::new())), address.clone());
+    let lookers = looking.clone();
+    let mut otlp = Otlp::builder()
+        .endpoint(format!("http://collector.test:{port}"))
+        .no_proxy()
+        .temporality(TemporalityPreference::Delta)
+        .build()
+        .unwrap();
+    otlp.client.look_up_with(move |name| {
+        assert_eq!(name, format!("collector.test:{port}"));
+        lookers.lock().unwrap().push(thread::current().id());
+        Ok(vec![*at.lock().unwrap()])
+    });
+    let registry = Registry::new();
+    let jobs = registry.counter("jobs_total", "Jobs.").register().unwrap();
+    let wait = Duration::from_millis(2);
+    let exporter = Exporter::new(otlp)
+        .interval(Duration::from_millis(5))
+        .retry(RetryPolicy::new().initial(wait).most(wait))
+        .start(&registry)
+        .unwrap();
+
+    // It moves after three requests; those that find it at its old address are refused.
+    let first = serve(first, |served| served == 3);
+    let deadline = Instant::now() + DEADLINE;
+    let mut recorded = 0;
+    let mut record_until = |is_so: &dyn Fn() -> bool| {
+        while !is_so() {
+            assert!(Instant::now() < deadline);
+            jobs.inc();
+            recorded += 1;
+            thread::yield_now();
+        }
+    };
+    record_until(&|| first.is_finished());
+    let before = exporter.stats();
+    record_until(&|| exporter.stats().retried_points > before.retried_points);
+    *address.lock().unwrap() = moved;
+    let over = Arc::new(Mutex::new(false));
+    let second = serve(second, {
+        let over = over.clone();
+        move |_| *over.lock().unwrap()
+    });
+    record_until(&|| exporter.stats().delivered_payloads > before.delivered_payloads + 3);
+    while let Err(error) = exporter.flush(DEADLINE) {
+        assert!(Instant::now() < deadline, "{error}");
+    }
+    exporter.shutdown(DEADLINE).unwrap();
+    *over.lock().unwrap() = true;
+    TcpStream::connect(moved).unwrap();
+
+    let received = [first.join().unwrap(), second.join().unwrap()];
+    let arrived = |received: &[Received]| -> i64 { received.iter().map(|received| received.count("jobs_total")).sum() };
+    assert!(received.iter().all(|received| arrived(received) > 0));
+    assert_eq!(received.iter().map(|received| arrived(received)).sum::<i64>(), recorded);
+    let looking = looking.lock().unwrap();
+    assert!(looking.len() >= 2 && !looking.contains(&thread::current().id()));
+}
+
+/// Takes requests, each on a connection of its own, until it is enough, and then refuses connections.
+#[cfg(target_os = "linux")]
+fn serve(listener: TcpListener, is_enough: impl Fn(usize) -> bool + Send + 'static) -> JoinHandle<Vec<Received>> {
+    thread::spawn(move || {
+        let mut received = Vec::new();
+        while !is_enough(received.len()) {
+            let (mut stream, _) = listener.accept().unwrap();
+            if is_enough(received.len()) {
+                break;
+            }
+            received.push(Received::read(&stream));
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+                .unwrap();
+        }
+        received
+    })
 }
 
 #[test]

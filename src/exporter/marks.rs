@@ -217,6 +217,39 @@ impl Marks {
         });
     }
 
+    /// Of what was claimed, what has a point: a series that has not moved is claimed with its neighbours, but not sent.
+    pub(crate) fn with_points(&self, work: &Work, claims: &[Claim]) -> Vec<Claim> {
+        let mut scratch = Vec::new();
+        let mut exact: Vec<Claim> = Vec::new();
+        for claim in claims {
+            if !work.is_delta(claim.item) {
+                exact.push(*claim);
+                continue;
+            }
+            let item = work.item(claim.item);
+            let family = item.family();
+            let marks = self.of(family);
+            for place in claim.first..claim.end {
+                let mark = marks.and_then(|marks| marks.mark(family, place, item.departed()));
+                let mark = mark.filter(|mark| !mark.end().is_zero());
+                if family.rows.row(place, family).is_none()
+                    || increment(family.value(place), mark, family.is_observed(), &mut scratch).is_none()
+                {
+                    continue;
+                }
+                match exact.last_mut() {
+                    Some(last) if last.item == claim.item && last.end == place => last.end += 1,
+                    _ => exact.push(Claim {
+                        item: claim.item,
+                        first: place,
+                        end: place + 1,
+                    }),
+                }
+            }
+        }
+        exact
+    }
+
     /// Keeps what was claimed from being sent in other payloads, until it is acknowledged.
     pub(crate) fn hold(&mut self, work: &Work, claims: &[Claim]) {
         self.each(work, claims, &mut |mark, _, _, _| *mark.end |= HELD);

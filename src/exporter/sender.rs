@@ -85,6 +85,13 @@ struct Flight {
     tried: u64,
 }
 
+impl Flight {
+    /// Whether some of it may have arrived, and would count twice if it came in another payload.
+    fn is_doubtful(&self) -> bool {
+        self.unclear && self.increments > 0
+    }
+}
+
 /// What the sender wants next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -413,7 +420,7 @@ impl Sender {
         if flight.payload.attempt() > 0 {
             telemetry.points.retried.add(points);
             telemetry.payloads.retried.inc();
-            if flight.unclear && flight.increments > 0 {
+            if flight.is_doubtful() {
                 telemetry.points.possible_duplicate.add(flight.increments as u64);
                 telemetry.payloads.possible_duplicate.inc();
             }
@@ -437,8 +444,15 @@ impl Sender {
             .telemetry
             .send_duration
             .observe(now.saturating_sub(began).as_secs_f64());
-        self.shared.with(|state| state.progress.in_flight = 0);
         self.decide(flight, answer, first, now);
+        // Until there is an answer nobody knows about these, whether the payload waits for its next try or is parked.
+        let waiting = self.flight.as_ref().filter(|flight| flight.is_doubtful());
+        let in_flight = waiting.map_or(0, |flight| flight.payload.points() as u64);
+        let parked: usize = self.parked.iter().map(|flight| flight.payload.points()).sum();
+        self.shared.with(|state| {
+            state.progress.in_flight = in_flight;
+            state.progress.parked = parked as u64;
+        });
         self.count_activity();
     }
 
@@ -542,13 +556,15 @@ impl Sender {
     }
 
     /// Forgets a payload, whose points come again; or parks it, if they may have arrived.
-    fn give_up(&mut self, flight: Flight) {
+    fn give_up(&mut self, mut flight: Flight) {
         let points = flight.payload.points() as u64;
-        if flight.unclear && flight.increments > 0 {
+        if flight.is_doubtful() {
+            // What is not in it need not wait for its answer.
+            flight.claims = self.marks.with_points(&flight.work, &flight.claims);
             self.marks.hold(&flight.work, &flight.claims);
             self.parked.push_back(flight);
-            let parked: usize = self.parked.iter().map(|flight| flight.payload.points()).sum();
-            self.shared.with(|state| state.progress.parked = parked as u64);
+            self.shared
+                .with(|state| state.progress.left = state.progress.left.saturating_sub(points));
             return;
         }
         self.shared.telemetry.points.carried_over.add(points);

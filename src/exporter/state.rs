@@ -70,7 +70,7 @@ pub(crate) struct Progress {
     pub(crate) carrying: u64,
     /// Points in payloads of which nobody knows whether they arrived.
     pub(crate) parked: u64,
-    /// Points in the payload that is being sent at this moment.
+    /// Points in the payload that is being sent at this moment, or that waits for its next try after an unclear answer.
     pub(crate) in_flight: u64,
     /// Until when the far end has asked to be left alone.
     pub(crate) asked_until: Option<Duration>,
@@ -401,14 +401,17 @@ impl State {
             working,
             ..
         } = &self.progress;
+        let unclear = parked + if waits_for.is_some() { *in_flight } else { 0 };
         let left = carrying + left.saturating_sub(*in_flight);
         let kept = match waits_for {
             None => *carried,
             Some(sequence) if sequence <= *working => left,
-            // What waits has everything that is being sent.
-            Some(_) => self.queue.newest().map_or(left, |batch| batch.points),
+            // What waits has everything that is being sent; a series is one point.
+            Some(_) => {
+                let queued = self.queue.newest().map(|batch| batch.points);
+                queued.map_or(left, |queued| queued.saturating_sub(unclear))
+            }
         };
-        let unclear = parked + if waits_for.is_some() { *in_flight } else { 0 };
         FlushReport {
             delivered: totals.delivered.saturating_sub(before.delivered),
             kept,

@@ -898,6 +898,62 @@ fn rig_with_an_unclear_payload() -> (Rig, crate::Family<crate::Counter, 1>) {
 }
 
 #[test]
+fn series_that_are_not_in_an_unclear_payload_go_on() {
+    let mut rig = Rig::new(delta(), |exporter| {
+        exporter.retry(RetryPolicy::new().retry_for(Duration::ZERO))
+    });
+    let jobs = rig.registry.counter("jobs_total", "Jobs.").labels(["queue"]);
+    let jobs = jobs.register().unwrap();
+    let each = ["a", "b", "c"];
+    each.iter().for_each(|queue| jobs.with([*queue]).inc());
+    rig.flush(SECOND).unwrap();
+    // The one between them has not moved.
+    ["a", "c"].iter().for_each(|queue| jobs.with([*queue]).inc());
+    let lost = Some(("{a}".to_owned(), Fate::Lost));
+    rig.far_end.with(|inner| inner.cursed = lost);
+    rig.flush(SECOND).unwrap_err();
+    jobs.with(["b"]).inc();
+    (0..5).for_each(|_| rig.interval());
+    assert_eq!(
+        each.map(|queue| rig.far_end.total(&format!("jobs_total{{{queue}}}"))),
+        [1.0, 2.0, 1.0]
+    );
+    // Its place has another series when the answer comes.
+    jobs.remove(["b"]);
+    jobs.with(["d"]).add(7);
+    (0..2).for_each(|_| rig.interval());
+    rig.far_end.with(|inner| inner.cursed = None);
+    (0..3).for_each(|_| rig.interval());
+    rig.flush(60 * SECOND).unwrap();
+    let each = ["a", "b", "c", "d"];
+    assert_eq!(
+        each.map(|queue| rig.far_end.total(&format!("jobs_total{{{queue}}}"))),
+        [2.0, 2.0, 2.0, 7.0]
+    );
+}
+
+#[test]
+fn points_that_may_have_arrived_are_unclear_and_nothing_else() {
+    // It waits for its next try, or has been given up.
+    for (initial, queued) in [(10, 0), (60, 0), (10, 1), (60, 1)] {
+        let wait = initial * SECOND;
+        let retry = RetryPolicy::new().initial(wait).most(wait).retry_for(30 * SECOND);
+        let mut rig = Rig::new(delta(), |exporter| exporter.retry(retry));
+        rig.registry.counter("jobs_total", "Jobs.").register().unwrap().inc();
+        rig.far_end.with(|inner| inner.always = Fate::Unanswered);
+        for _ in 0..queued {
+            rig.interval();
+        }
+        let error = rig.flush(SECOND / 2).unwrap_err();
+        assert_eq!(
+            (error.report().kept, error.report().unclear),
+            (0, 1),
+            "{initial}: {error}"
+        );
+    }
+}
+
+#[test]
 fn a_flush_delivers_what_follows_an_unclear_payload_too() {
     let (mut rig, jobs) = rig_with_an_unclear_payload();
     jobs.with(["a"]).add(10);

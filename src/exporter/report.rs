@@ -9,7 +9,7 @@ pub struct FlushReport {
     /// Points that the far end has taken.
     pub delivered: u64,
     /// Points that are still here: queued, or carried over to the next payload. A series is one point, however often it
-    /// was collected.
+    /// was collected. Where time ran out these are at most so many: series that have not moved are among those that are queued.
     pub kept: u64,
     /// Points that the far end refused for good.
     pub rejected: u64,

@@ -65,6 +65,8 @@ pub(crate) struct Sender {
 struct Progressing {
     work: Arc<Work>,
     next: Position,
+    /// As far as it has ever been encoded: what was refused before is counted, though a smaller payload begins there again.
+    furthest: Position,
 }
 
 /// A payload on its way.
@@ -265,6 +267,7 @@ impl Sender {
         self.work = Some(Progressing {
             work: Arc::new(work),
             next: Position::default(),
+            furthest: Position::default(),
         });
         true
     }
@@ -337,7 +340,7 @@ impl Sender {
     fn encode(&mut self) -> Option<Flight> {
         loop {
             let progressing = self.work.as_ref()?;
-            let (work, from) = (progressing.work.clone(), progressing.next);
+            let (work, from, furthest) = (progressing.work.clone(), progressing.next, progressing.furthest);
             let mut points = Points::new(&work, &self.marks, self.filter.as_ref(), from, self.limit);
             let mut bytes = std::mem::take(&mut self.spare);
             bytes.clear();
@@ -364,10 +367,15 @@ impl Sender {
             } = points.finish();
             let nothing_refused = refused.is_empty();
             for (claim, reason) in refused {
-                self.reject(&work, &[claim], 1, 1, reason);
+                if (claim.item, claim.first) >= (furthest.item, furthest.place) {
+                    self.reject(&work, &[claim], 1, 1, reason);
+                }
             }
             if let Some(progressing) = &mut self.work {
                 progressing.next = end;
+                if (end.item, end.place) > (furthest.item, furthest.place) {
+                    progressing.furthest = end;
+                }
             }
             if points == 0 {
                 self.spare = bytes;

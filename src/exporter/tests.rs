@@ -456,6 +456,54 @@ fn what_is_too_large_is_halved_until_it_fits() {
 }
 
 #[test]
+fn what_is_refused_is_counted_once_however_often_a_payload_is_halved() {
+    struct Counts(FarEnd);
+    impl Destination for Counts {
+        fn name(&self) -> &str {
+            "counts"
+        }
+        fn encode(&mut self, points: &mut Points<'_>, payload: &mut Vec<u8>) {
+            while points.next_family().is_some() {
+                while let Some(point) = points.peek() {
+                    match point.value() {
+                        Value::Counter(count) => {
+                            line(payload, "all", count as f64, point.start(), point.time());
+                            points.take();
+                        }
+                        _ => points.refuse("not a counter"),
+                    }
+                }
+            }
+        }
+        fn send(&mut self, payload: &Payload, timeout: Duration) -> Answer {
+            self.0.send(payload, timeout)
+        }
+    }
+    let clock = ManualClock::new();
+    let registry = Registry::builder().clock(clock.clone()).build().unwrap();
+    let jobs = registry
+        .counter("jobs_total", "Jobs.")
+        .labels(["queue"])
+        .register()
+        .unwrap();
+    (0..8).for_each(|queue| jobs.with((queue,)).inc());
+    registry.gauge("a_level", "Level.").register().unwrap().set(1.0);
+    let far_end = delta();
+    far_end.with(|inner| inner.script = [Fate::TooLarge, Fate::TooLarge].into());
+    let filter = Filter::new().families(|family| !family.name().starts_with("tidegauge_"));
+    let exporter = Exporter::new(Counts(far_end.clone())).filter(filter);
+    let parts = exporter.assemble(&registry).unwrap().unwrap();
+    let mut rig = Rig {
+        registry,
+        clock,
+        far_end,
+        parts,
+    };
+    let error = rig.flush(SECOND).unwrap_err();
+    assert_eq!((error.report().delivered, error.report().rejected), (8, 1));
+}
+
+#[test]
 fn a_flush_that_the_far_end_puts_off_returns_at_once() {
     let mut rig = Rig::new(delta(), |exporter| exporter);
     rig.registry.counter("jobs_total", "Jobs.").register().unwrap().inc();

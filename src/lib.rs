@@ -101,7 +101,8 @@ mod name;
 mod observable;
 #[cfg(not(loom))]
 mod own_metrics;
-#[cfg(all(not(loom), feature = "otlp"))]
+#[cfg(not(loom))]
+#[cfg_attr(not(feature = "otlp"), allow(dead_code))] // URLs are there with a transport
 mod redact;
 #[cfg(not(loom))]
 mod registry;

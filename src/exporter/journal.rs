@@ -1,5 +1,6 @@
 //! What an exporter logs: changes of its state, and what servers refuse, each rarely.
 
+use crate::redact;
 use std::{collections::HashMap, time::Duration};
 
 /// Writes an exporter's log, through the `log` crate.
@@ -20,7 +21,7 @@ enum FarEnd {
     Left,
 }
 
-/// A kind of message that is not a change of state is written this often at most.
+/// A kind of message is written this often at most.
 const RARELY: Duration = Duration::from_secs(60);
 
 /// So much of what a server says is kept.
@@ -41,39 +42,28 @@ impl Journal {
     }
 
     /// What somebody else said, fit for a log: no control characters, and not too much of it.
-    pub(crate) fn words(&self, said: &str) -> String {
-        let mut words: String = said
-            .chars()
-            .map(|each| if each.is_control() { ' ' } else { each })
-            .take(MOST_WORDS)
-            .collect();
-        words.truncate(words.trim_end().len());
-        words
+    pub(crate) fn words(said: &str) -> String {
+        redact::line(said, MOST_WORDS)
     }
 
     /// A send has failed; `open` says that only probes are sent from now on.
     pub(crate) fn failed(&mut self, now: Duration, open: bool, message: &str) {
-        let omitted = match self.state {
-            FarEnd::Left | FarEnd::Fails if !(open && self.state == FarEnd::Fails) => self.is_rare("failed", now),
-            _ => None,
+        let (kind, next, what) = match (self.state, open) {
+            (FarEnd::Takes, _) => ("fails", FarEnd::Fails, "cannot deliver, and tries again"),
+            (FarEnd::Fails, true) => (
+                "left",
+                FarEnd::Left,
+                "still cannot deliver, and only probes from now on",
+            ),
+            _ => return,
         };
-        let (exporter, address) = (&self.exporter, &self.address);
-        match self.state {
-            FarEnd::Takes => {
-                log::warn!("exporter {exporter:?}{address}: cannot deliver, and tries again: {message}");
-                self.state = FarEnd::Fails;
-            }
-            FarEnd::Fails if open => {
-                log::warn!(
-                    "exporter {exporter:?}{address}: still cannot deliver, and only probes from now on: {message}"
-                );
-                self.state = FarEnd::Left;
-            }
-            _ => {
-                if let Some(omitted) = omitted {
-                    log::debug!("exporter {exporter:?}{address}: cannot deliver: {message}{omitted}");
-                }
-            }
+        self.state = next;
+        if let Some(omitted) = self.is_rare(kind, now) {
+            log::warn!(
+                "exporter {:?}{}: {what}: {message}{omitted}",
+                self.exporter,
+                self.address
+            );
         }
     }
 
@@ -85,11 +75,14 @@ impl Journal {
     }
 
     /// Nothing waits any more.
-    pub(crate) fn all_delivered(&mut self) {
-        if self.state != FarEnd::Takes {
-            self.state = FarEnd::Takes;
+    pub(crate) fn all_delivered(&mut self, now: Duration) {
+        if self.state == FarEnd::Takes {
+            return;
+        }
+        self.state = FarEnd::Takes;
+        if let Some(omitted) = self.is_rare("takes", now) {
             log::info!(
-                "exporter {:?}{}: delivers again, and nothing is behind",
+                "exporter {:?}{}: delivers again, and nothing is behind{omitted}",
                 self.exporter,
                 self.address
             );

@@ -26,6 +26,8 @@ pub struct Points<'a> {
     /// The item that `family_marks` belongs to.
     marked: Option<usize>,
     peeked: Option<Peeked>,
+    /// The item that `next_family` gave last.
+    shown: Option<usize>,
     /// Increments of a histogram's buckets.
     scratch: Vec<u64>,
     limit: usize,
@@ -98,6 +100,7 @@ impl<'a> Points<'a> {
             family_marks: None,
             marked: None,
             peeked: None,
+            shown: None,
             scratch: Vec::new(),
             limit,
             until: None,
@@ -121,7 +124,27 @@ impl<'a> Points<'a> {
     }
 
     /// Goes to the next family that has a new point. None where there is none, or no room for one in this payload.
+    ///
+    /// A point that was shown but neither taken nor refused, and what is left of its family, is passed over: it comes with the next
+    /// collection.
     pub fn next_family(&mut self) -> Option<&'a FamilySnapshot> {
+        if self.peeked.is_some() && self.shown == Some(self.at.item) && !self.is_full() {
+            self.pass_family();
+        }
+        let family = self.seek_family();
+        self.shown = family.map(|_| self.at.item);
+        family
+    }
+
+    fn pass_family(&mut self) {
+        self.peeked = None;
+        while self.at.item + 1 < self.work.items() && self.is_same_family(self.at.item + 1) {
+            self.at.item += 1;
+        }
+        self.at.place = self.work.item(self.at.item).family().rows.places();
+    }
+
+    fn seek_family(&mut self) -> Option<&'a FamilySnapshot> {
         while self.at.item < self.work.items() {
             if self.seek().is_some() {
                 return Some(self.work.item(self.at.item).family());
@@ -137,7 +160,7 @@ impl<'a> Points<'a> {
         None
     }
 
-    /// Since when the values of the current family's points count.
+    /// Whether the values of the current family's points are increments.
     pub fn temporality(&self) -> Temporality {
         match self.at.item < self.work.items() {
             true => self.work.temporality(self.at.item),

@@ -105,7 +105,7 @@ pub(crate) enum Next {
     Stop,
 }
 
-/// How many payloads may be parked; while there are as many, nothing new is sent.
+/// How many payloads may be parked. Each keeps its collection in memory.
 const MOST_PARKED: usize = 16;
 
 /// How often a payload is tried before it is the others' turn, while somebody waits for a flush.
@@ -169,7 +169,7 @@ impl Sender {
         self.shared.with(|state| state.progress.asked_until = asked);
         self.shared.settle_flushes(now);
         if let Some(until) = self.retry.waits(now) {
-            return Next::Wait(Some(until));
+            return self.wait(Some(until));
         }
         if self.flight.is_none() {
             self.flight = self.next_flight(now);
@@ -177,13 +177,18 @@ impl Sender {
         let Some(flight) = self.flight.take() else {
             self.shared.settle_flushes(now);
             return match self.retry.waits(now) {
-                Some(until) => Next::Wait(Some(until)),
                 None if self.shared.with(|state| state.queue.len() > 0) => Next::Again,
-                None => Next::Wait(None),
+                until => self.wait(until),
             };
         };
         self.send(flight);
         Next::Again
+    }
+
+    /// Waits, but for no longer than a flush does, whose end is not to depend on the ticker alone: that may be held up by a closure.
+    fn wait(&self, until: Option<Duration>) -> Next {
+        let ends = [until, self.shared.next_flush_deadline()];
+        Next::Wait(ends.into_iter().flatten().min())
     }
 
     /// The next payload: a parked one that has not been tried since the last collection, else what is new.
@@ -199,10 +204,6 @@ impl Sender {
                 flight.reloaded = false;
                 return Some(flight);
             }
-            if self.parked.len() >= MOST_PARKED && self.work.is_some() {
-                // What it would have been is in the next one.
-                self.finish_work(now);
-            }
             if self.work.is_none() {
                 if !self.begin_work() {
                     return None;
@@ -211,9 +212,7 @@ impl Sender {
                 // answer: a flush would be done without it.
                 continue;
             }
-            if self.parked.len() < MOST_PARKED
-                && let Some(flight) = self.encode()
-            {
+            if let Some(flight) = self.encode() {
                 return Some(flight);
             }
             if let Some(flight) = self.deferred.pop_front() {
@@ -326,7 +325,7 @@ impl Sender {
             (state.queue.len(), carried > 0 || parked > 0)
         });
         if !undelivered {
-            self.journal.all_delivered();
+            self.journal.all_delivered(now);
         }
         self.shared.settle_flushes(now);
         // One may have been collected just now.
@@ -466,7 +465,7 @@ impl Sender {
 
     fn decide(&mut self, mut flight: Flight, answer: Answer, first: Duration, now: Duration) {
         let Answer { verdict, message } = answer;
-        let message = self.journal.words(&message);
+        let message = Journal::words(&message);
         match verdict {
             Verdict::Delivered { rejected } => {
                 self.succeed();
@@ -573,6 +572,7 @@ impl Sender {
             self.parked.push_back(flight);
             self.shared
                 .with(|state| state.progress.left = state.progress.left.saturating_sub(points));
+            self.bound_parked();
             return;
         }
         self.shared.telemetry.points.carried_over.add(points);
@@ -582,6 +582,24 @@ impl Sender {
             state.progress.carrying += points;
         });
         self.spare = flight.payload.into_bytes();
+    }
+
+    /// The payload that is parked longest goes when there are too many: what is in it joins the next collection, and may count
+    /// twice.
+    fn bound_parked(&mut self) {
+        if self.parked.len() <= MOST_PARKED {
+            return;
+        }
+        let Some(flight) = self.parked.pop_front() else {
+            return;
+        };
+        self.marks.release(&flight.work, &flight.claims);
+        let points = flight.payload.points() as u64;
+        let telemetry = &self.shared.telemetry;
+        telemetry.points.possible_duplicate.add(flight.increments as u64);
+        telemetry.points.carried_over.add(points);
+        telemetry.payloads.carried_over.inc();
+        self.shared.with(|state| state.progress.carrying += points);
     }
 
     fn reject_flight(&mut self, flight: Flight, message: &str) {

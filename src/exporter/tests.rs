@@ -1017,6 +1017,69 @@ fn a_flush_delivers_an_unclear_payload_that_turns_out_too_large() {
     assert_eq!(rig.far_end.total("jobs_total{a}"), 1.0);
 }
 
+#[test]
+fn many_unclear_payloads_do_not_starve_the_others() {
+    let mut rig = Rig::new(delta(), |exporter| exporter);
+    rig.far_end.with(|inner| {
+        inner.most = 1;
+        inner.cursed = Some(("{bad".to_owned(), Fate::Lost));
+    });
+    let jobs = rig.registry.counter("jobs_total", "Jobs.").labels(["queue"]);
+    let jobs = jobs.register().unwrap();
+    for queue in 0..20 {
+        jobs.with([format!("bad{queue}").as_str()]).inc();
+    }
+    jobs.with(["good"]).inc();
+    for _ in 0..300 {
+        rig.interval();
+    }
+    assert_eq!(rig.far_end.total("jobs_total{good}"), 1.0);
+    // What was let go of is counted, and comes all the same.
+    rig.far_end.with(|inner| inner.cursed = None);
+    rig.flush(3600 * SECOND).unwrap();
+    assert_eq!(rig.far_end.total("jobs_total{bad19}"), 1.0);
+    assert!(rig.stats().possible_duplicate_points > 0);
+}
+
+/// Looks at families, and takes of none.
+struct Picky;
+
+impl Destination for Picky {
+    fn name(&self) -> &str {
+        "picky"
+    }
+
+    fn encode(&mut self, points: &mut Points<'_>, payload: &mut Vec<u8>) {
+        while let Some(family) = points.next_family() {
+            if family.name() == "jobs_total" && points.peek().is_some() {
+                payload.push(b'j');
+                points.take();
+            }
+        }
+    }
+
+    fn send(&mut self, _: &Payload, _: Duration) -> Answer {
+        Answer::delivered()
+    }
+}
+
+#[test]
+fn a_destination_may_pass_over_families_and_what_is_left_of_one() {
+    let mut rig = Rig::new(delta(), |exporter| exporter);
+    rig.parts = Exporter::new(Picky)
+        .phase(false)
+        .assemble(&rig.registry)
+        .unwrap()
+        .unwrap();
+    rig.registry.gauge("level", "Level.").register().unwrap();
+    let jobs = rig.registry.counter("jobs_total", "Jobs.").labels(["queue"]);
+    let jobs = jobs.register().unwrap();
+    ["a", "b", "c"].iter().for_each(|queue| jobs.with([*queue]).inc());
+    rig.flush(SECOND).unwrap();
+    assert_eq!(rig.stats().rejected_points, 0);
+    assert!((1..=3).contains(&rig.stats().delivered_points));
+}
+
 fn fate() -> impl Strategy<Value = Fate> {
     prop_oneof![
         6 => Just(Fate::Taken),

@@ -55,6 +55,8 @@ pub(crate) struct Descriptor {
     pub(crate) bounds: Arc<[f64]>,
     /// When it was registered, since the Unix epoch.
     pub(crate) registered: Duration,
+    /// Whether it is one of the crate's own: it has room for its series in a registry that is full.
+    pub(crate) own: bool,
 }
 
 /// The label of the series that takes what is past a limit, as Prometheus spells it.

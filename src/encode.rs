@@ -272,6 +272,7 @@ mod tests {
                         .collect(),
                     bounds: self.bounds.as_slice().into(),
                     registered: Duration::from_millis(1_700_000_000_500),
+                    own: false,
                 }),
                 forked: Duration::ZERO,
                 rows,

@@ -421,6 +421,7 @@ impl Registry {
             constant: self.inner.constant.clone(),
             bounds,
             registered: self.inner.shared.clock.unix(),
+            own: declaration.own,
         })
     }
 
@@ -567,7 +568,7 @@ impl RegistryBuilder {
     }
 
     /// The most labelled series that all families may have together, besides one overflow series each; by default there is no
-    /// such limit, only each family's own.
+    /// such limit, only each family's own. What the crate says of itself (`tidegauge_*`) has room beyond it.
     pub fn series_limit(mut self, limit: usize) -> Self {
         self.series_limit = limit;
         self

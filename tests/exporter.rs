@@ -486,6 +486,25 @@ fn everybody_can_see_that_the_push_is_broken() {
 }
 
 #[test]
+fn a_full_registry_has_room_for_what_an_exporter_says_of_itself() {
+    let registry = Registry::builder().series_limit(1).build().unwrap();
+    let by_queue = registry
+        .counter("queues_total", "By queue.")
+        .labels(["queue"])
+        .register()
+        .unwrap();
+    by_queue.with(["mail"]).inc();
+    let (exporter, _ends) = start(&registry, |exporter| exporter);
+    jobs(&registry).inc();
+    assert_eq!(exporter.flush(LONG).unwrap().delivered, 1);
+    let labels = [("exporter", "memory"), ("outcome", "delivered")];
+    testing::assert_value(&registry, "tidegauge_exporter_points_total", labels, 1.0);
+    assert_eq!(registry.losses().past_limit, 0);
+    by_queue.with(["print"]).inc();
+    assert_eq!(registry.losses().past_limit, 1);
+}
+
+#[test]
 fn what_cannot_be_started_says_why() {
     let registry = Registry::new();
     let start = |exporter: Exporter| exporter.start(&registry).unwrap_err().to_string();

@@ -222,8 +222,8 @@ impl FamilyCore {
             return self.unindexed();
         }
         // Under a flood of new label sets every look-up comes here: it must not have to wait for the lock.
-        let full = self.closed.load(Ordering::Acquire)
-            || self.shared.series.load(Ordering::Relaxed) >= self.shared.series_limit;
+        let full =
+            self.closed.load(Ordering::Acquire) || self.shared.series.load(Ordering::Relaxed) >= self.series_limit();
         if full && !self.unregistered.load(Ordering::Acquire) && self.table.surely_absent(query) {
             return self.past_limit();
         }
@@ -256,9 +256,16 @@ impl FamilyCore {
         self.past_limit()
     }
 
+    fn series_limit(&self) -> usize {
+        match self.descriptor.own {
+            true => usize::MAX,
+            false => self.shared.series_limit,
+        }
+    }
+
     /// Makes a series under the family's lock, if there is room for it.
     fn make(&self, query: Query<'_>, age: u64) -> Option<Found> {
-        let more = |series| (series < self.shared.series_limit).then_some(series + 1);
+        let more = |series| (series < self.series_limit()).then_some(series + 1);
         self.shared
             .series
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)

@@ -6,7 +6,7 @@ use crate::program::{Folder, PATIENCE, Program, installed, word_after};
 use std::fs;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// What a Collector is told beyond where to listen and where to write. Each component is a line of YAML,
@@ -86,11 +86,13 @@ impl Collector {
     }
 
     /// The folder that it runs in.
-    pub fn folder(&self) -> &Path {
+    #[cfg(feature = "tls")]
+    pub fn folder(&self) -> &std::path::Path {
         self.folder.path()
     }
 
     /// Where it listens.
+    #[cfg(feature = "tls")]
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -11,12 +11,14 @@
 //! What is queued are snapshots, and increments are computed against what was acknowledged ([`marks`]) when they are
 //! sent. So a snapshot that is dropped, or a payload that failed, takes nothing with it: the next one has all of it.
 
+pub(crate) mod dead_letter;
 pub(crate) mod handle;
 mod journal;
 mod marks;
 pub(crate) mod points;
 pub(crate) mod queue;
 mod random;
+mod removals;
 pub(crate) mod report;
 pub(crate) mod retry;
 mod schedule;
@@ -35,12 +37,13 @@ use crate::{
     registry::Registry,
     scrape::Filter,
 };
+use dead_letter::{DeadLetter, DeadLetters};
 use handle::ExporterHandle;
 use queue::{DropPolicy, Queue};
 use random::Random;
 use retry::{Retry, RetryPolicy};
 use schedule::Schedule;
-use sender::{DeadLetter, DeadLetters, Sender};
+use sender::Sender;
 use state::Shared;
 use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 use telemetry::Telemetry;

@@ -131,12 +131,12 @@ mod exports {
     pub use crate::error::RegisterError;
     pub use crate::exporter::{
         Exporter, StartError,
+        dead_letter::DeadLetter,
         handle::{ExporterHandle, Flush},
         points::{Point, Points, SeriesKey},
         queue::DropPolicy,
         report::{ExporterStatistics, FlushError, FlushReport},
         retry::RetryPolicy,
-        sender::DeadLetter,
     };
     pub use crate::family::Family;
     pub use crate::instrument::{

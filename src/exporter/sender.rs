@@ -5,28 +5,25 @@
 //! it is, and its series are left out of others until it has had an answer: whatever else would be sent of them could count twice.
 
 use super::{
+    dead_letter::{DeadLetter, DeadLetters},
     journal::Journal,
     marks::Marks,
     points::{Points, Position, Taken},
+    removals::Removals,
     retry::{Decision, Retry},
     state::Shared,
-    work::{Claim, Item, Work},
+    work::{Claim, Work},
 };
 use crate::{
-    departure::{Departure, Inbox},
     destination::{Activity, Answer, BatchId, Destination, Payload, Verdict},
     scrape::Filter,
-    snapshot::FamilySnapshot,
 };
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
 };
-
-/// What is called with what the far end refuses for good.
-pub(crate) type DeadLetters = Arc<dyn Fn(&DeadLetter<'_>) + Send + Sync>;
 
 /// The sending side of an exporter.
 pub(crate) struct Sender {
@@ -40,8 +37,7 @@ pub(crate) struct Sender {
     send_timeout: Duration,
     /// Between two collections of a backlog.
     pace: Duration,
-    /// Removed series that have not been delivered.
-    departures: Vec<Arc<Departure>>,
+    removals: Removals,
     work: Option<Progressing>,
     /// Up to when what was begun to be sent counts, since the Unix epoch.
     newest: Duration,
@@ -136,7 +132,7 @@ impl Sender {
             retry,
             send_timeout,
             pace,
-            departures: Vec::new(),
+            removals: Removals::default(),
             work: None,
             newest: Duration::ZERO,
             flight: None,
@@ -238,14 +234,13 @@ impl Sender {
         let Some(batch) = self.shared.with(|state| state.queue.pop()) else {
             return false;
         };
-        let mut departed = self.shared.inbox.take(batch.removals);
-        departed.retain(|departure| self.wants(departure));
-        self.departures.extend(departed);
-        self.bound_departures();
-        self.count_lost_departures();
-        let points = batch.points + self.departures.len() as u64;
-        let sequence = batch.sequence;
-        let (departures, newest) = (self.departures.clone(), self.newest);
+        let lost = self
+            .removals
+            .take(&self.shared.inbox, batch.removals, self.filter.as_ref());
+        self.shared.telemetry.dropped_points.removed_series.add(lost);
+        let departures = self.removals.pending().to_vec();
+        let points = batch.points + departures.len() as u64;
+        let (sequence, newest) = (batch.sequence, self.newest);
         let Some(work) = self.call("temporality", |destination| {
             Work::new(batch, departures, newest, destination)
         }) else {
@@ -279,32 +274,6 @@ impl Sender {
             self.journal.panicked(self.shared.clock.monotonic(), what);
         }
         answer
-    }
-
-    /// Whether the filter shows a removed series. Where it panics, the series is not lost for that.
-    fn wants(&self, departure: &Departure) -> bool {
-        let family = &departure.family;
-        let shows = |filter: &Filter| filter.shows_family(family) && family.series().all(|series| filter.shows(series));
-        catch_unwind(AssertUnwindSafe(|| self.filter.as_ref().is_none_or(shows))).unwrap_or(true)
-    }
-
-    /// The oldest removed series go when there are too many.
-    fn bound_departures(&mut self) {
-        let surplus = self.departures.len().saturating_sub(Inbox::CAPACITY);
-        if surplus > 0 {
-            self.departures.drain(..surplus);
-            self.shared.telemetry.dropped_points.removed_series.add(surplus as u64);
-        }
-    }
-
-    fn count_lost_departures(&self) {
-        let dropped = self.shared.inbox.dropped();
-        let new = self.shared.with(|state| {
-            let new = dropped - state.inbox_dropped;
-            state.inbox_dropped = dropped;
-            new
-        });
-        self.shared.telemetry.dropped_points.removed_series.add(new);
     }
 
     fn finish_work(&mut self, now: Duration) {
@@ -638,18 +607,8 @@ impl Sender {
 
     fn acknowledge(&mut self, work: &Arc<Work>, claims: &[Claim]) {
         self.marks.acknowledge(work, claims);
-        let mut points = 0;
-        let mut departed = HashSet::new();
-        for claim in claims {
-            points += (claim.end - claim.first) as u64;
-            if let Item::Departed(departure) = work.item(claim.item) {
-                departed.insert(Arc::as_ptr(departure));
-            }
-        }
-        if !departed.is_empty() {
-            self.departures
-                .retain(|departure| !departed.contains(&Arc::as_ptr(departure)));
-        }
+        self.removals.delivered(work, claims);
+        let points: u64 = claims.iter().map(|claim| (claim.end - claim.first) as u64).sum();
         self.shared
             .with(|state| state.progress.left = state.progress.left.saturating_sub(points));
     }
@@ -682,56 +641,5 @@ impl Sender {
             .saturating_sub(self.reported.credential_reloads);
         telemetry.credential_reloads.add(reloads);
         self.reported = activity;
-    }
-}
-
-/// Points that the far end has refused for good; see [`Exporter::dead_letters`](crate::Exporter::dead_letters).
-pub struct DeadLetter<'a> {
-    work: &'a Work,
-    marks: &'a Marks,
-    claims: &'a [Claim],
-    rejected: u64,
-    points: u64,
-    message: &'a str,
-}
-
-impl DeadLetter<'_> {
-    /// What the far end said, cleaned and cut short.
-    pub fn message(&self) -> &str {
-        self.message
-    }
-
-    /// How many points it refused. Where that is fewer than [there are](DeadLetter::points), it has not said which.
-    pub fn rejected(&self) -> u64 {
-        self.rejected
-    }
-
-    /// How many points there are.
-    pub fn points(&self) -> u64 {
-        self.points
-    }
-
-    /// Gives every point to `see`, with its family.
-    pub fn each(&self, mut see: impl FnMut(&FamilySnapshot, super::points::Point<'_>)) {
-        for claim in self.claims {
-            let mut points = Points::of_claim(self.work, self.marks, *claim);
-            while let Some(family) = points.next_family() {
-                while let Some(point) = points.peek() {
-                    see(family, point);
-                    points.take();
-                }
-            }
-        }
-    }
-}
-
-impl std::fmt::Debug for DeadLetter<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("DeadLetter")
-            .field("message", &self.message)
-            .field("rejected", &self.rejected)
-            .field("points", &self.points)
-            .finish_non_exhaustive()
     }
 }

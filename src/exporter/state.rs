@@ -43,7 +43,6 @@ pub(crate) struct State {
     pub(crate) ended: Option<Waker>,
     /// The process stood still: connections are not to be trusted.
     pub(crate) thawed: bool,
-    pub(crate) inbox_dropped: u64,
 }
 
 /// A thread that waits.
@@ -146,7 +145,6 @@ impl Shared {
                 running: 0,
                 ended: None,
                 thawed: false,
-                inbox_dropped: 0,
             }),
         }
     }

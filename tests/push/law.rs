@@ -539,8 +539,6 @@ impl Scraped {
                 only("credential_reloads_total"),
                 stats.credential_reloads,
             ),
-            ("queue", only("queue_collections"), stats.queued_collections),
-            ("bytes", only("queue_bytes"), stats.queued_bytes),
             (
                 "collections",
                 only("collection_duration_seconds_count"),

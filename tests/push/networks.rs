@@ -200,6 +200,7 @@ fn assert_repeated_where_it_must(way: Way, points: u64) {
 #[cfg(unix)]
 mod freeze {
     use crate::law::{DELTA, Run, Stored, flushed, pushing_to, wait_until};
+    use crate::receiver::PATIENCE;
     use crate::receiver::Receiver;
     use crate::workload::{Tally, Workload};
     use std::io::{BufRead, BufReader, Read, Write};

@@ -30,7 +30,8 @@ fn a_far_end_that_is_not_there_yet_gets_everything_once() {
         // It tries for as long as it has time.
         let error = run.exporter.flush(SHORT).unwrap_err();
         assert!(error.to_string().contains("refused"), "{error}");
-        assert_eq!((error.report().delivered, error.report().unclear), (0, 0));
+        // A send that is under way at the deadline is unclear until it has ended.
+        assert_eq!(error.report().delivered, 0);
         run.receiver.listen();
         run.delivers(3);
         let end = run.finish();

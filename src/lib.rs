@@ -30,7 +30,7 @@
 //! | `destination.rs` | what a protocol says for itself; the trait for those of users' own |
 //! | `destination/otlp.rs` and its folder | settings, environment and answers of OTLP; its bytes are in `encode/otlp.rs` |
 //! | `transport.rs` and its folder | bytes out before a deadline |
-//! | `secret.rs`, `redact.rs` | credentials that rotate; text that may be shown |
+//! | `secret.rs`, `redact.rs`, `percent.rs` | credentials that rotate; text that may be shown; escapes of URLs and variables |
 //! | `own_metrics.rs` | what the crate says of itself, as metrics of the registry |
 //! | `platform.rs` | **unsafe.** The process forks |
 //! | `sync.rs`, `sync/gate.rs` | atomics and locks; why no fork finds one of these held |
@@ -44,7 +44,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(loom))]
-#[allow(unsafe_code)]
+#[allow(unsafe_code)] // the third of the unsafe files; the argument is written there
 mod platform;
 mod sync;
 
@@ -115,9 +115,9 @@ mod snapshot;
 #[cfg(not(loom))]
 pub mod testing;
 
-// Some of what it can do is for destinations that come next.
 #[cfg(all(not(loom), feature = "otlp"))]
-#[allow(dead_code, unused_imports)]
+mod percent;
+#[cfg(all(not(loom), feature = "otlp"))]
 mod transport;
 
 #[cfg(not(loom))]

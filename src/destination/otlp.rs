@@ -6,7 +6,6 @@
 mod answers;
 mod builder;
 mod environment;
-mod percent;
 mod protobuf;
 mod resource;
 #[cfg(test)]

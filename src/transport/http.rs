@@ -96,6 +96,7 @@ pub(crate) struct Request<'a> {
 
 /// What is done to a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(test), allow(dead_code))] // OTLP only posts
 pub(crate) enum Method {
     Get,
     Post,

@@ -6,8 +6,9 @@
 //! gives one warning that says what is used instead. No warning has the value of a header in it, nor a URL's
 //! credentials.
 
-use super::{Compression, METRICS_PATH, Protocol, TemporalityPreference, builder, percent};
+use super::{Compression, METRICS_PATH, Protocol, TemporalityPreference, builder};
 use crate::{
+    percent,
     secret::Secret,
     transport::http::{Headers, HttpUrl},
 };

@@ -1,6 +1,6 @@
 //! Whether a request goes through a proxy, and through which.
 
-use super::{SettingsError, headers::basic, url::percent_decoded};
+use super::{SettingsError, headers::basic};
 use crate::redact;
 use std::{fmt, net::IpAddr};
 use ureq::{
@@ -249,6 +249,7 @@ fn within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::http::url::percent_decoded;
 
     fn proxies(variables: &[(&str, &str)]) -> Result<Proxies, SettingsError> {
         Proxies::new(&ProxySettings::Environment, |name| {

@@ -1,7 +1,7 @@
 //! Where a request goes: a URL parsed and checked once, whose credentials leave it right there.
 
 use super::{SettingsError, headers::basic};
-use crate::redact;
+use crate::{percent, redact};
 use std::fmt;
 use ureq::http::Uri;
 
@@ -132,21 +132,7 @@ impl fmt::Debug for HttpUrl {
 
 /// `None` if an escape is broken, or the outcome is not UTF-8 or has control characters.
 pub(super) fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        rest = tail;
-        if first != b'%' {
-            bytes.push(first);
-            continue;
-        }
-        let digit = |at: usize| char::from(*tail.get(at)?).to_digit(16);
-        bytes.push((digit(0)? * 16 + digit(1)?) as u8);
-        rest = &tail[2..];
-    }
-    String::from_utf8(bytes)
-        .ok()
-        .filter(|decoded| !decoded.chars().any(char::is_control))
+    percent::decode(text).filter(|decoded| !decoded.chars().any(char::is_control))
 }
 
 #[cfg(test)]

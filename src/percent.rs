@@ -1,7 +1,7 @@
-//! Percent-encoding, <https://www.rfc-editor.org/rfc/rfc3986#section-2.1>, as the `OTEL_*` variables have it.
+//! Percent-encoding, <https://www.rfc-editor.org/rfc/rfc3986#section-2.1>, as the `OTEL_*` variables and URLs have it.
 
 /// The text that is meant; `None` if a percent sign has no two hexadecimal digits behind it or the text is not UTF-8.
-pub(super) fn decode(text: &str) -> Option<String> {
+pub(crate) fn decode(text: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, behind @ ..] = rest {

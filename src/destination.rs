@@ -82,8 +82,17 @@ pub trait Destination: Send + 'static {
     /// Puts what is new into one payload, which is empty at first. What it has put in, it [takes](Points::take); what cannot be
     /// expressed, it [refuses](Points::refuse). It may stop when the payload is full, and is called again for the rest.
     ///
-    /// It must take or refuse at least one point; if it does neither, the exporter refuses the first one in its place.
+    /// It must take, refuse or [leave](Points::leave) at least one point where there is one; if it does not, the exporter refuses the
+    /// first one in its place. It is also called when no point is new, for [messages](Points::add_messages) of its own. If it writes
+    /// nothing, nothing is sent, and what it took counts as said.
     fn encode(&mut self, points: &mut Points<'_>, payload: &mut Vec<u8>);
+
+    /// Whether it wants the samples of a [`Distribution`](crate::Distribution) one by one, as [`Value::Samples`](crate::Value::Samples),
+    /// rather than counted in buckets; by default it does not. It is asked for such families, and should always say the same of one.
+    fn wants_samples(&self, family: &FamilySnapshot) -> bool {
+        let _ = family;
+        false
+    }
 
     /// Sends one payload, and returns before `timeout` is over; an exporter that is being shut down does not wait for longer.
     fn send(&mut self, payload: &Payload, timeout: Duration) -> Answer;
@@ -91,6 +100,12 @@ pub trait Destination: Send + 'static {
     /// Reads credentials again, because the far end has refused them; whether they have changed. By default there are none.
     fn reload_credentials(&mut self) -> bool {
         false
+    }
+
+    /// Whether the payload that it answered for last as [provisional](Answer::provisional) is known by now not to have arrived. It is
+    /// asked when somebody waits for a flush and nothing is left to be sent.
+    fn late_refusal(&mut self) -> Option<Answer> {
+        None
     }
 
     /// Drops connections that are open: they are not to be trusted any more, as after a freeze of the process.
@@ -121,6 +136,9 @@ pub struct Preferences {
     pub send_timeout: Option<Duration>,
     /// How long one payload is tried before what it holds joins the next.
     pub retry_for: Option<Duration>,
+    /// What the payloads of one collection are spread over; by default they are sent at once. For far ends that lose what
+    /// they have no room for, without a word.
+    pub spread: Option<Duration>,
     /// Whether nothing is to be exported at all.
     pub disabled: bool,
 }
@@ -133,6 +151,8 @@ pub struct Activity {
     pub connections: u64,
     /// Times that credentials were read again and had changed.
     pub credential_reloads: u64,
+    /// Messages of its own that there was no room for.
+    pub dropped_messages: u64,
 }
 
 /// What is sent at once.
@@ -230,6 +250,10 @@ impl fmt::Debug for BatchId {
 pub struct Answer {
     pub(crate) verdict: Verdict,
     pub(crate) message: String,
+    /// It holds only until the system says otherwise.
+    pub(crate) is_provisional: bool,
+    /// The provisional answer before it does not hold.
+    pub(crate) blames_previous: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -247,6 +271,8 @@ impl Answer {
         Answer {
             verdict,
             message: message.into(),
+            is_provisional: false,
+            blames_previous: false,
         }
     }
 
@@ -281,6 +307,20 @@ impl Answer {
         if let Verdict::Retry { after } = &mut self.verdict {
             *after = wait.into();
         }
+        self
+    }
+
+    /// It holds until the next payload is answered for: a system that takes a datagram learns only later that nobody listens. Meant
+    /// for [`delivered`](Answer::delivered).
+    pub fn provisional(mut self) -> Self {
+        self.is_provisional = true;
+        self
+    }
+
+    /// The payload before, whose answer was [provisional](Answer::provisional), has not arrived either: what it held joins a
+    /// later one.
+    pub fn blaming_previous(mut self) -> Self {
+        self.blames_previous = true;
         self
     }
 

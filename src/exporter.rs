@@ -12,9 +12,11 @@
 //! sent. So a snapshot that is dropped, or a payload that failed, takes nothing with it: the next one has all of it.
 
 pub(crate) mod dead_letter;
+mod flight;
 pub(crate) mod handle;
 mod journal;
 mod marks;
+mod pace;
 pub(crate) mod points;
 pub(crate) mod queue;
 mod random;
@@ -43,7 +45,7 @@ use queue::{DropPolicy, Queue};
 use random::Random;
 use retry::{Retry, RetryPolicy};
 use schedule::Schedule;
-use sender::Sender;
+use sender::{Sender, SenderSettings};
 use state::Shared;
 use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 use telemetry::Telemetry;
@@ -55,6 +57,7 @@ use ticker::Ticker;
 /// |---|---|
 /// | [`interval`](Exporter::interval) | what the destination's configuration asks for, else 60 s |
 /// | [`send_timeout`](Exporter::send_timeout) | what the destination's configuration asks for, else 10 s |
+/// | [`spread`](Exporter::spread) | what the destination's configuration asks for, else none |
 /// | [`jitter`](Exporter::jitter), [`phase`](Exporter::phase) | a tenth of the interval; a random one |
 /// | [`queue`](Exporter::queue), [`drop_policy`](Exporter::drop_policy) | 64 collections, 16 MiB; the oldest goes |
 /// | [`retry`](Exporter::retry) | see [`RetryPolicy`] |
@@ -83,6 +86,7 @@ pub struct Exporter {
     name: Option<String>,
     interval: Option<Duration>,
     send_timeout: Option<Duration>,
+    spread: Option<Duration>,
     jitter: f64,
     phase: bool,
     queue: usize,
@@ -113,6 +117,7 @@ impl Exporter {
             name: None,
             interval: None,
             send_timeout: None,
+            spread: None,
             jitter: DEFAULT_JITTER,
             phase: true,
             queue: DEFAULT_QUEUE,
@@ -142,6 +147,13 @@ impl Exporter {
     /// How long one send may take, by default what the destination's configuration asks for, or 10 s.
     pub fn send_timeout(mut self, timeout: Duration) -> Self {
         self.send_timeout = Some(timeout);
+        self
+    }
+
+    /// What the payloads of one collection are spread over, by default what the destination's configuration asks for, or nothing:
+    /// they follow each other at once. A few payloads are at most 10 ms apart, and while somebody waits for a flush all are closer.
+    pub fn spread(mut self, time: Duration) -> Self {
+        self.spread = Some(time);
         self
     }
 
@@ -231,6 +243,7 @@ impl Exporter {
             interval,
             send_timeout,
             retry_for,
+            spread,
             disabled,
         } = self.destination.preferences();
         let interval = self.interval.or(interval).unwrap_or(DEFAULT_INTERVAL);
@@ -284,12 +297,15 @@ impl Exporter {
             sender: Sender::new(
                 shared.clone(),
                 self.destination,
-                self.filter,
-                self.dead_letters,
-                retry,
-                self.send_timeout.or(send_timeout).unwrap_or(DEFAULT_SEND_TIMEOUT),
-                interval / PACE,
-                id,
+                SenderSettings {
+                    filter: self.filter,
+                    dead_letters: self.dead_letters,
+                    retry,
+                    send_timeout: self.send_timeout.or(send_timeout).unwrap_or(DEFAULT_SEND_TIMEOUT),
+                    backlog_pause: interval / PACE,
+                    spread: self.spread.or(spread),
+                    id,
+                },
             ),
             shared,
         }))

@@ -87,6 +87,11 @@ pub(crate) enum Values {
         counts: Vec<u64>,
         sums: Vec<f64>,
     },
+    /// Samples, and where those of each series end; only of what is given to a destination that wants them.
+    Samples {
+        samples: Vec<f64>,
+        ends: Vec<usize>,
+    },
 }
 
 /// One series in a [`Snapshot`].
@@ -111,6 +116,9 @@ pub enum Value<'a> {
     IntGauge(i64),
     /// Of a [`Kind::Histogram`].
     Histogram(HistogramValue<'a>),
+    /// Samples of a [`Distribution`](crate::Distribution), for a [destination that wants
+    /// them](crate::Destination::wants_samples); never in a [`Snapshot`].
+    Samples(&'a [f64]),
 }
 
 /// What a histogram has counted.
@@ -190,7 +198,7 @@ impl FamilySnapshot {
     pub(crate) fn counts_width(&self) -> usize {
         match &self.values {
             Values::Counts(_) => 1,
-            Values::Integers(_) | Values::Floats(_) => 0,
+            Values::Integers(_) | Values::Floats(_) | Values::Samples { .. } => 0,
             Values::Histograms { .. } => self.descriptor.bounds.len() + 1,
         }
     }
@@ -213,6 +221,7 @@ impl FamilySnapshot {
             Values::Integers(values) => values.len(),
             Values::Floats(values) => values.len(),
             Values::Histograms { counts, sums } => counts.len() + sums.len(),
+            Values::Samples { samples, ends } => samples.len() + ends.len(),
         };
         let words = match &self.rows {
             Rows::Given { words, .. } => words.len(),
@@ -243,6 +252,10 @@ impl FamilySnapshot {
                     counts: &counts[place * width..][..width],
                     sum: sums[place],
                 })
+            }
+            Values::Samples { samples, ends } => {
+                let start = if place == 0 { 0 } else { ends[place - 1] };
+                Value::Samples(&samples[start..ends[place]])
             }
         }
     }

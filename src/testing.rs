@@ -48,6 +48,7 @@ pub fn value<const N: usize>(registry: &Registry, name: &str, labels: [(&str, &s
         Value::Gauge(value) => value,
         Value::IntGauge(value) => value as f64,
         Value::Histogram(histogram) => histogram.count() as f64,
+        Value::Samples(samples) => samples.len() as f64,
     })
 }
 

@@ -307,6 +307,7 @@ impl Destination for Otlp {
         Activity {
             connections: self.client.connections(),
             credential_reloads: self.credential_reloads,
+            ..Activity::default()
         }
     }
 }

@@ -142,6 +142,8 @@ impl<'a> Samples<'a> {
                 };
                 template.write_histograms(reading, places, &mut self.out, &mut self.head, value)
             }
+            // Samples are given to destinations, in no snapshot.
+            Values::Samples { .. } => 0,
         }
     }
 
@@ -173,6 +175,7 @@ impl<'a> Samples<'a> {
             Value::FloatCounter(float) | Value::Gauge(float) => {
                 self.write_line(family.name(), "", None, |line| FloatText::new(float, whole).put(line));
             }
+            Value::Samples(_) => {}
             Value::Histogram(histogram) => {
                 let name = family.name();
                 for (bound, count) in histogram.cumulative() {

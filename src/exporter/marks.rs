@@ -6,7 +6,7 @@
 //! Marks are kept for families that are sent as increments, and only for those. A registered series is known by its life, which no
 //! other ever has; what closures give is known by its labels.
 
-use super::work::{Claim, Item, Work};
+use super::work::{Claim, Item, Part, Work};
 use crate::{
     descriptor::{Descriptor, Kind},
     snapshot::{FamilySnapshot, HistogramValue, Rows, Value},
@@ -151,7 +151,7 @@ pub(crate) fn increment(
             moved.then_some(Increment::Histogram { sum })
         }
         // These are never sent as increments.
-        Value::Gauge(_) | Value::IntGauge(_) => None,
+        Value::Gauge(_) | Value::IntGauge(_) | Value::Samples(_) => None,
     }
 }
 
@@ -215,6 +215,70 @@ impl Marks {
         self.each(work, claims, &mut |mark, value, time, observed| {
             mark.advance(value, time, observed);
         });
+    }
+
+    /// As [`acknowledge`](Marks::acknowledge), for parts of points.
+    pub(crate) fn acknowledge_parts(&mut self, work: &Work, parts: &[Part]) {
+        for part in parts {
+            self.each(work, &[part.claim()], &mut |mark, _, time, _| {
+                if let Some(count) = mark.counts.get_mut(part.bucket) {
+                    *count = count.wrapping_add(part.count);
+                }
+                *mark.sum += part.sum;
+                *mark.end = nanoseconds(time);
+            });
+        }
+    }
+
+    /// Where the marks of some series are, so that they can be put [back](Marks::restore) there.
+    pub(crate) fn remember(&self, work: &Work, claims: impl Iterator<Item = Claim>) -> Vec<Remembered> {
+        let mut remembered = Vec::new();
+        for claim in claims.filter(|claim| work.is_delta(claim.item)) {
+            let item = work.item(claim.item);
+            let family = item.family();
+            let key = FamilyKey::of(family);
+            for place in claim.first..claim.end {
+                let life = family.lives.get(place).copied().unwrap_or_default();
+                let series = match (item, family.rows.given_words(place)) {
+                    (Item::Departed(departure), _) => SeriesMark::Life(None, departure.life),
+                    (_, Some(words)) => SeriesMark::Words(words.into()),
+                    _ if life != 0 => SeriesMark::Life(Some(place), life),
+                    _ => continue,
+                };
+                let mark = self.families.get(&key).and_then(|marks| series.find(marks));
+                remembered.push(Remembered {
+                    family: key.clone(),
+                    mark: mark.map(|mark| OwnMark {
+                        end: mark.end,
+                        counts: mark.counts.into(),
+                        sum: mark.sum,
+                    }),
+                    series,
+                });
+            }
+        }
+        remembered
+    }
+
+    /// Puts marks back to where they were: what moved them was not delivered after all. How many could not be, because their series are
+    /// gone for good.
+    pub(crate) fn restore(&mut self, remembered: Vec<Remembered>) -> u64 {
+        let mut gone = 0;
+        // The same series may be in it more than once; the first knows where its mark was.
+        for Remembered { family, series, mark } in remembered.into_iter().rev() {
+            match self.families.get_mut(&family).and_then(|marks| series.find_mut(marks)) {
+                Some(place) => {
+                    match &mark {
+                        Some(mark) => place.counts.copy_from_slice(&mark.counts),
+                        None => place.counts.fill(0),
+                    }
+                    *place.end = mark.as_ref().map_or(0, |mark| mark.end);
+                    *place.sum = mark.map_or(0.0, |mark| mark.sum);
+                }
+                None => gone += 1,
+            }
+        }
+        gone
     }
 
     /// Of what was claimed, what has a point: a series that has not moved is claimed with its neighbours, but not sent.
@@ -307,6 +371,45 @@ impl Marks {
 /// How many label sets of closures are remembered beyond twice those that were given last.
 const MOST_ABSENT: usize = 1024;
 
+/// Where the mark of a series was.
+pub(crate) struct Remembered {
+    family: FamilyKey,
+    series: SeriesMark,
+    /// None if it had none.
+    mark: Option<OwnMark>,
+}
+
+/// Which of its family's marks is a series'.
+enum SeriesMark {
+    /// By its place, while it is there, and its life.
+    Life(Option<usize>, u64),
+    /// By its labels.
+    Words(Box<[u64]>),
+}
+
+impl SeriesMark {
+    fn find<'a>(&self, marks: &'a FamilyMarks) -> Option<Mark<'a>> {
+        match (self, marks) {
+            (SeriesMark::Life(place, life), FamilyMarks::Live(marks)) => place
+                .and_then(|place| marks.in_place(place, *life))
+                .or_else(|| marks.strays.get(life).map(OwnMark::mark)),
+            (SeriesMark::Words(words), FamilyMarks::Observed(marks)) => marks.get(&**words).map(OwnMark::mark),
+            _ => None,
+        }
+    }
+
+    fn find_mut<'a>(&self, marks: &'a mut FamilyMarks) -> Option<MarkMut<'a>> {
+        match (self, marks) {
+            (SeriesMark::Life(place, life), FamilyMarks::Live(marks)) => match place {
+                Some(place) if marks.lives.get(*place) == Some(life) => Some(marks.place_mut(*place, *life)),
+                _ => marks.strays.get_mut(life).map(OwnMark::as_mut),
+            },
+            (SeriesMark::Words(words), FamilyMarks::Observed(marks)) => marks.get_mut(&**words).map(OwnMark::as_mut),
+            _ => None,
+        }
+    }
+}
+
 /// A mark that is to be changed.
 struct MarkMut<'a> {
     end: &'a mut u64,
@@ -336,7 +439,7 @@ impl MarkMut<'_> {
                 self.counts.copy_from_slice(histogram.counts);
                 *self.sum += histogram.sum - *self.sum;
             }
-            Value::Gauge(_) | Value::IntGauge(_) => return,
+            Value::Gauge(_) | Value::IntGauge(_) | Value::Samples(_) => return,
         }
         if observed && let (Value::FloatCounter(sum), [count]) = (value, self.counts) {
             // Rounded up: rather a part of one less than one twice.

@@ -2,7 +2,7 @@
 
 use super::{
     marks::{FamilyMarks, Increment, Marks, increment},
-    work::{Claim, Item, Work},
+    work::{Claim, Item, Part, Work},
 };
 use crate::{
     destination::Temporality,
@@ -35,15 +35,31 @@ pub struct Points<'a> {
     until: Option<usize>,
     taken: usize,
     increments: usize,
+    /// Samples and messages, which are here and nowhere else.
+    passing: usize,
+    /// Points that were left for another collection.
+    left: usize,
     claims: Vec<Claim>,
-    refused: Vec<(Claim, &'static str)>,
+    parts: Vec<Part>,
+    /// The point that was peeked is in this payload already, in part.
+    is_begun: bool,
+    refused: Vec<Refused>,
+}
+
+/// What cannot be expressed.
+pub(crate) struct Refused {
+    pub(crate) claim: Claim,
+    pub(crate) points: u64,
+    pub(crate) reason: &'static str,
 }
 
 /// A place in a work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Position {
     pub(crate) item: usize,
     pub(crate) place: usize,
+    /// So many of the samples in that place are behind it.
+    pub(crate) samples: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -57,11 +73,18 @@ struct Peeked {
 /// What a payload, or the lack of one, was made of.
 pub(crate) struct Taken {
     pub(crate) claims: Vec<Claim>,
+    pub(crate) parts: Vec<Part>,
     pub(crate) points: usize,
     /// How many of the points are increments.
     pub(crate) increments: usize,
-    pub(crate) refused: Vec<(Claim, &'static str)>,
+    /// How many are samples and messages: what is in no later payload.
+    pub(crate) passing: usize,
+    /// How many were left for another collection.
+    pub(crate) left: usize,
+    pub(crate) refused: Vec<Refused>,
     pub(crate) end: Position,
+    /// The point at the end is in this payload in part.
+    pub(crate) is_cut: bool,
 }
 
 /// One point.
@@ -106,7 +129,11 @@ impl<'a> Points<'a> {
             until: None,
             taken: 0,
             increments: 0,
+            passing: 0,
+            left: 0,
             claims: Vec::new(),
+            parts: Vec::new(),
+            is_begun: false,
             refused: Vec::new(),
         }
     }
@@ -116,6 +143,7 @@ impl<'a> Points<'a> {
         let from = Position {
             item: claim.item,
             place: claim.first,
+            samples: 0,
         };
         Points {
             until: Some(claim.end),
@@ -138,6 +166,7 @@ impl<'a> Points<'a> {
 
     fn pass_family(&mut self) {
         self.peeked = None;
+        self.is_begun = false;
         while self.at.item + 1 < self.work.items() && self.is_same_family(self.at.item + 1) {
             self.at.item += 1;
         }
@@ -155,9 +184,16 @@ impl<'a> Points<'a> {
             self.at = Position {
                 item: self.at.item + 1,
                 place: 0,
+                samples: 0,
             };
         }
         None
+    }
+
+    /// Counts the collection that these points are of, from 1: a destination that has something to say of its own once a
+    /// collection knows by it when one begins.
+    pub fn collection(&self) -> u64 {
+        self.work.sequence()
     }
 
     /// Whether the values of the current family's points are increments.
@@ -181,7 +217,10 @@ impl<'a> Points<'a> {
         let family = item.family();
         let row = family.rows.row(place, family)?;
         let value = match increment {
-            None => family.value(place),
+            None => match family.value(place) {
+                Value::Samples(_) => Value::Samples(self.samples_of(place)),
+                value => value,
+            },
             Some(Increment::Count(count)) => Value::Counter(count),
             Some(Increment::Sum(sum)) => Value::FloatCounter(sum),
             Some(Increment::Histogram { sum }) => Value::Histogram(HistogramValue {
@@ -206,15 +245,151 @@ impl<'a> Points<'a> {
         })
     }
 
-    /// Takes the point that [`peek`](Points::peek) showed last: it is in the payload.
+    /// Takes the point that [`peek`](Points::peek) showed last: it is in the payload, or what was left of it is.
     #[inline]
     pub fn take(&mut self) {
         if let Some(Peeked { place, increment, .. }) = self.peeked.take() {
-            self.taken += 1;
-            self.increments += increment.is_some() as usize;
-            self.claim(place);
-            self.at.place = place + 1;
+            let samples = self.samples_of(place).len();
+            match samples {
+                0 => {
+                    self.begin_point(increment.is_some());
+                    self.claim(place);
+                }
+                samples => self.pass_samples(samples),
+            }
+            self.pass_point();
         }
+    }
+
+    /// Takes a part of the histogram that [`peek`](Points::peek) showed last, and that is sent as increments: `count` observations of
+    /// the bucket `bucket`, which are said to come to `sum`. The next `peek` shows the rest, in this payload or the next; when no
+    /// observation is left the point is done, and what of its sum has not been said yet is in that of a later one.
+    ///
+    /// A payload that has a part of a point counts as having the point. Without effect on other points.
+    ///
+    /// # Panics
+    ///
+    /// If the histogram has no such bucket.
+    pub fn take_observations(&mut self, bucket: usize, count: u64, sum: f64) {
+        let Some(mut peeked) = self.peeked else { return };
+        let Some(Increment::Histogram { sum: rest }) = &mut peeked.increment else {
+            return;
+        };
+        let count = count.min(self.scratch[bucket]);
+        self.scratch[bucket] -= count;
+        *rest -= sum;
+        self.parts.push(Part {
+            item: self.at.item,
+            place: peeked.place,
+            bucket,
+            count,
+            sum,
+        });
+        self.begin_point(true);
+        self.peeked = Some(peeked);
+        if self.scratch.iter().all(|count| *count == 0) {
+            self.peeked = None;
+            self.claim(peeked.place);
+            self.pass_point();
+        }
+    }
+
+    /// Takes a part of the float counter that [`peek`](Points::peek) showed last, and that is sent as an increment: `sum` of it is in the
+    /// payload, and the rest is in the next collection's. Without effect on other points.
+    pub fn take_sum(&mut self, sum: f64) {
+        if let Some(Peeked {
+            place,
+            increment: Some(Increment::Sum(_)),
+            ..
+        }) = self.peeked
+        {
+            self.parts.push(Part {
+                item: self.at.item,
+                place,
+                bucket: 0,
+                count: 0,
+                sum,
+            });
+            self.begin_point(true);
+            self.peeked = None;
+            if self.work.item(self.at.item).departed().is_some() {
+                // There is no later collection of it.
+                self.claim(place);
+            }
+            self.pass_point();
+        }
+    }
+
+    /// Takes the first `count` of the samples that [`peek`](Points::peek) showed last. The next `peek` shows the rest, in this
+    /// payload or the next. Without effect on other points.
+    pub fn take_samples(&mut self, count: usize) {
+        let Some(Peeked { place, .. }) = self.peeked else {
+            return;
+        };
+        let there = self.samples_of(place).len();
+        if there == 0 {
+            return;
+        }
+        self.pass_samples(count.min(there));
+        if count >= there {
+            self.peeked = None;
+            self.pass_point();
+        }
+    }
+
+    /// Leaves the point that [`peek`](Points::peek) showed last, or what is left of it, to the next collection. Increments are not
+    /// lost by it, and a value as it stands is superseded; samples cannot be left, and are [refused](Points::refuse).
+    pub fn leave(&mut self) {
+        let Some(Peeked { place, .. }) = self.peeked else {
+            return;
+        };
+        if !self.samples_of(place).is_empty() {
+            return self.refuse("samples cannot be left to another collection");
+        }
+        if self.work.item(self.at.item).departed().is_some() {
+            return self.refuse("the series is gone, and has no other collection");
+        }
+        self.peeked = None;
+        self.left += 1;
+        self.pass_point();
+    }
+
+    /// Counts messages of the destination's own that are in the payload besides points. They count as points; should the
+    /// payload be given up, they are counted as dropped.
+    pub fn add_messages(&mut self, count: usize) {
+        self.taken += count;
+        self.passing += count;
+    }
+
+    /// The samples in a place that are not behind the position; empty for everything that has none.
+    fn samples_of(&self, place: usize) -> &'a [f64] {
+        match self.work.item(self.at.item).family().value(place) {
+            Value::Samples(samples) => &samples[self.at.samples.min(samples.len())..],
+            _ => &[],
+        }
+    }
+
+    fn pass_samples(&mut self, count: usize) {
+        self.at.samples += count;
+        self.taken += count;
+        self.passing += count;
+    }
+
+    /// Counts the point that was peeked as one of this payload, once.
+    fn begin_point(&mut self, is_increment: bool) {
+        if !self.is_begun {
+            self.is_begun = true;
+            self.taken += 1;
+            self.increments += is_increment as usize;
+        }
+    }
+
+    /// Goes on behind the point that was peeked.
+    #[inline]
+    fn pass_point(&mut self) {
+        self.is_begun = false;
+        self.at.place += 1;
+        self.at.samples = 0;
     }
 
     /// Leaves out the point that [`peek`](Points::peek) showed last, for good, because it cannot be expressed. It is counted as
@@ -226,8 +401,9 @@ impl<'a> Points<'a> {
                 first: place,
                 end: place + 1,
             };
-            self.refused.push((claim, reason));
-            self.at.place = place + 1;
+            let points = self.samples_of(place).len().max(1) as u64;
+            self.refused.push(Refused { claim, points, reason });
+            self.pass_point();
         }
     }
 
@@ -261,7 +437,11 @@ impl<'a> Points<'a> {
             if self.until.is_some() || next >= self.work.items() || !self.is_same_family(next) {
                 return None;
             }
-            self.at = Position { item: next, place: 0 };
+            self.at = Position {
+                item: next,
+                place: 0,
+                samples: 0,
+            };
         }
     }
 
@@ -342,16 +522,20 @@ impl<'a> Points<'a> {
 
     /// Whether nothing has been done with any point.
     pub(crate) fn is_untouched(&self) -> bool {
-        self.taken == 0 && self.refused.is_empty()
+        self.taken == 0 && self.left == 0 && self.refused.is_empty()
     }
 
     pub(crate) fn finish(self) -> Taken {
         Taken {
             claims: self.claims,
+            parts: self.parts,
             points: self.taken,
             increments: self.increments,
+            passing: self.passing,
+            left: self.left,
             refused: self.refused,
             end: self.at,
+            is_cut: self.is_begun,
         }
     }
 }

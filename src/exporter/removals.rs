@@ -38,14 +38,20 @@ impl Removals {
         &self.pending
     }
 
-    /// Forgets those that were claimed: they are delivered, or will never be.
-    pub(crate) fn delivered(&mut self, work: &Work, claims: &[Claim]) {
-        let departed = |claim: &Claim| match work.item(claim.item) {
-            Item::Departed(departure) => Some(Arc::as_ptr(departure)),
-            Item::Family(_) => None,
-        };
-        let departed: HashSet<*const Departure> = claims.iter().filter_map(departed).collect();
+    /// Of what was claimed, what is a removed series.
+    pub(crate) fn of(work: &Work, claims: impl Iterator<Item = Claim>) -> Vec<Arc<Departure>> {
+        claims
+            .filter_map(|claim| match work.item(claim.item) {
+                Item::Departed(departure) => Some(departure.clone()),
+                Item::Family(_) => None,
+            })
+            .collect()
+    }
+
+    /// Forgets those that are delivered, or will never be.
+    pub(crate) fn forget(&mut self, departed: &[Arc<Departure>]) {
         if !departed.is_empty() {
+            let departed: HashSet<*const Departure> = departed.iter().map(Arc::as_ptr).collect();
             self.pending
                 .retain(|departure| !departed.contains(&Arc::as_ptr(departure)));
         }

@@ -147,6 +147,13 @@ pub struct ExporterStatistics {
     /// Last values of removed series that were dropped because as many as may wait already did. What such a series had counted since
     /// it was last delivered is lost.
     pub dropped_removed_series_points: u64,
+    /// Values as they stood, samples and messages that were dropped because their payload was given up. The next collection has newer
+    /// values.
+    pub dropped_superseded_points: u64,
+    /// Samples that were dropped because as many as may wait already did, or because their series was gone.
+    pub dropped_samples: u64,
+    /// Messages that were dropped because as many as may wait already did.
+    pub dropped_messages: u64,
     /// Rejections that were given to the dead-letter callback.
     pub dead_letters: u64,
     /// Connections opened.

@@ -6,13 +6,15 @@
 
 use super::{
     dead_letter::{DeadLetter, DeadLetters},
+    flight::{Flight, FlightTally, Provisional},
     journal::Journal,
     marks::Marks,
-    points::{Points, Position, Taken},
+    pace::Pace,
+    points::{Points, Position, Refused, Taken},
     removals::Removals,
     retry::{Decision, Retry},
     state::Shared,
-    work::{Claim, Work},
+    work::{Claim, Part, Work},
 };
 use crate::{
     destination::{Activity, Answer, BatchId, Destination, Payload, Verdict},
@@ -35,13 +37,15 @@ pub(crate) struct Sender {
     retry: Retry,
     journal: Journal,
     send_timeout: Duration,
-    /// Between two collections of a backlog.
-    pace: Duration,
+    backlog_pause: Duration,
+    pace: Pace,
     removals: Removals,
     work: Option<Progressing>,
     /// Up to when what was begun to be sent counts, since the Unix epoch.
     newest: Duration,
     flight: Option<Flight>,
+    /// The payload before, if the system may still say that it has not arrived.
+    provisional: Option<Provisional>,
     parked: VecDeque<Flight>,
     /// Payloads of this work that are tried again when all others have been, because somebody waits for a flush.
     deferred: VecDeque<Flight>,
@@ -65,29 +69,18 @@ struct Progressing {
     furthest: Position,
 }
 
-/// A payload on its way.
-struct Flight {
-    payload: Payload,
-    work: Arc<Work>,
-    claims: Vec<Claim>,
-    increments: usize,
-    /// Where in its work it begins.
-    from: Position,
-    /// When it was first sent, since it was last taken up.
-    first: Option<Duration>,
-    /// Nobody knows whether one of its sends arrived.
-    unclear: bool,
-    /// New credentials have been tried.
-    reloaded: bool,
-    /// It is not tried again in the works up to this one.
-    tried: u64,
-}
-
-impl Flight {
-    /// Whether some of it may have arrived, and would count twice if it came in another payload.
-    fn is_doubtful(&self) -> bool {
-        self.unclear && self.increments > 0
-    }
+/// What a sender is told when it is made.
+pub(crate) struct SenderSettings {
+    pub(crate) filter: Option<Filter>,
+    pub(crate) dead_letters: Option<DeadLetters>,
+    pub(crate) retry: Retry,
+    pub(crate) send_timeout: Duration,
+    /// Between two collections of a backlog.
+    pub(crate) backlog_pause: Duration,
+    /// What the payloads of one collection are spread over.
+    pub(crate) spread: Option<Duration>,
+    /// Names the payloads.
+    pub(crate) id: u64,
 }
 
 /// What the sender wants next.
@@ -111,35 +104,27 @@ const IN_A_ROW: u32 = 4;
 const FREEZE: Duration = Duration::from_secs(10);
 
 impl Sender {
-    #[allow(clippy::too_many_arguments)] // made in one place
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        destination: Box<dyn Destination>,
-        filter: Option<Filter>,
-        dead_letters: Option<DeadLetters>,
-        retry: Retry,
-        send_timeout: Duration,
-        pace: Duration,
-        id: u64,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, destination: Box<dyn Destination>, settings: SenderSettings) -> Self {
         Sender {
             journal: Journal::new(&shared.name, &shared.address),
             shared,
             destination,
             marks: Marks::default(),
-            filter,
-            dead_letters,
-            retry,
-            send_timeout,
-            pace,
+            filter: settings.filter,
+            dead_letters: settings.dead_letters,
+            retry: settings.retry,
+            send_timeout: settings.send_timeout,
+            backlog_pause: settings.backlog_pause,
+            pace: Pace::new(settings.spread),
             removals: Removals::default(),
             work: None,
             newest: Duration::ZERO,
             flight: None,
+            provisional: None,
             parked: VecDeque::new(),
             deferred: VecDeque::new(),
             limit: usize::MAX,
-            id,
+            id: settings.id,
             payloads: 0,
             spare: Vec::new(),
             reported: Activity::default(),
@@ -178,7 +163,20 @@ impl Sender {
             };
         };
         self.send(flight);
+        self.keep_pace();
         Next::Again
+    }
+
+    /// Waits before the next payload of the same collection, if it is to be spread.
+    fn keep_pace(&mut self) {
+        let (Some(Progressing { work, next, .. }), None) = (&self.work, &self.flight) else {
+            return;
+        };
+        let now = self.shared.clock.monotonic();
+        let done = work.done(*next);
+        if let Some(until) = self.pace.sent(now, done, self.shared.next_flush_deadline()) {
+            self.retry.pause(until);
+        }
     }
 
     /// Waits, but for no longer than a flush does, whose end is not to depend on the ticker alone: that may be held up by a closure.
@@ -215,6 +213,7 @@ impl Sender {
                 return Some(flight);
             }
             if self.parked.iter().all(|flight| self.was_tried(flight)) {
+                self.settle_provisional();
                 self.finish_work(now);
                 if self.retry.waits(now).is_some() {
                     return None;
@@ -254,6 +253,7 @@ impl Sender {
         };
         self.newest = work.newest();
         self.marks.begin(&work);
+        self.pace.begin(self.shared.clock.monotonic());
         self.shared.with(|state| {
             state.progress.working = work.sequence();
             state.progress.left = points;
@@ -299,7 +299,7 @@ impl Sender {
         self.shared.settle_flushes(now);
         // One may have been collected just now.
         if backlog > 1 && !self.shared.is_flushing() {
-            let pause = self.retry.spread(self.pace);
+            let pause = self.retry.spread(self.backlog_pause);
             self.retry.pause(now + pause);
         }
     }
@@ -328,28 +328,30 @@ impl Sender {
             }
             let Taken {
                 claims,
+                parts,
                 points,
                 increments,
+                passing,
+                left,
                 refused,
                 end,
+                is_cut,
             } = points.finish();
-            let nothing_refused = refused.is_empty();
-            for (claim, reason) in refused {
+            let is_untouched = points == 0 && left == 0 && refused.is_empty();
+            for Refused { claim, points, reason } in refused {
                 if (claim.item, claim.first) >= (furthest.item, furthest.place) {
-                    self.reject(&work, &[claim], 1, 1, reason);
+                    self.reject(&work, &[claim], points, points, reason);
                 }
             }
             if let Some(progressing) = &mut self.work {
                 progressing.next = end;
-                if (end.item, end.place) > (furthest.item, furthest.place) {
-                    progressing.furthest = end;
-                }
+                progressing.furthest = furthest.max(end);
             }
-            if points == 0 {
+            if points == 0 || bytes.is_empty() {
                 self.spare = bytes;
                 // Claimed, but not sent: nothing has moved there, or nobody wants it.
-                self.acknowledge(&work, &claims);
-                if nothing_refused {
+                self.acknowledge(&work, &claims, &parts);
+                if is_untouched {
                     return None;
                 }
                 continue;
@@ -364,8 +366,11 @@ impl Sender {
                 tried: work.sequence(),
                 work,
                 claims,
+                parts,
                 increments,
+                passing,
                 from,
+                cut: is_cut.then_some(end),
                 first: None,
                 unclear: false,
                 reloaded: false,
@@ -383,7 +388,7 @@ impl Sender {
             });
             progressing.next = Position {
                 item: progressing.work.items(),
-                place: 0,
+                ..Position::default()
             };
             self.shared.telemetry.points.carried_over.add(left);
         }
@@ -433,9 +438,24 @@ impl Sender {
     }
 
     fn decide(&mut self, mut flight: Flight, answer: Answer, first: Duration, now: Duration) {
-        let Answer { verdict, message } = answer;
+        let Answer {
+            verdict,
+            message,
+            is_provisional,
+            blames_previous,
+        } = answer;
         let message = Journal::words(&message);
+        match blames_previous {
+            true => self.take_back(),
+            false => self.confirm(),
+        }
         match verdict {
+            Verdict::Delivered { rejected: 0 } if is_provisional => {
+                self.succeed();
+                self.believe(&flight);
+                self.spare = flight.payload.into_bytes();
+                self.raise_limit();
+            }
             Verdict::Delivered { rejected } => {
                 self.succeed();
                 let points = flight.payload.points() as u64;
@@ -446,13 +466,9 @@ impl Sender {
                 } else if !message.is_empty() {
                     self.journal.warned(now, &message);
                 }
-                let telemetry = &self.shared.telemetry;
-                telemetry.points.delivered.add(points - rejected);
-                telemetry.payloads.delivered.inc();
-                let success = self.shared.clock.unix();
-                telemetry.last_success.set(success.as_secs_f64());
-                self.shared.with(|state| state.progress.last_success = Some(success));
-                self.acknowledge(&flight.work, &flight.claims);
+                self.count_delivered(points - rejected);
+                self.note_success();
+                self.acknowledge(&flight.work, &flight.claims, &flight.parts);
                 self.spare = flight.payload.into_bytes();
                 self.raise_limit();
             }
@@ -468,7 +484,7 @@ impl Sender {
                     // In other bytes the far end cannot know them again.
                     let increments = flight.increments as u64;
                     self.shared.telemetry.points.possible_duplicate.add(increments);
-                    self.marks.release(&flight.work, &flight.claims);
+                    self.release(&flight);
                 }
                 match &mut self.work {
                     Some(progressing) if Arc::ptr_eq(&progressing.work, &flight.work) => progressing.next = flight.from,
@@ -503,6 +519,66 @@ impl Sender {
         }
     }
 
+    fn count_delivered(&self, points: u64) {
+        let telemetry = &self.shared.telemetry;
+        telemetry.points.delivered.add(points);
+        telemetry.payloads.delivered.inc();
+    }
+
+    fn note_success(&self) {
+        let success = self.shared.clock.unix();
+        self.shared.telemetry.last_success.set(success.as_secs_f64());
+        self.shared.with(|state| state.progress.last_success = Some(success));
+    }
+
+    /// Goes on as if a payload were delivered, but remembers how to [take that back](Sender::take_back).
+    fn believe(&mut self, flight: &Flight) {
+        let provisional = Provisional {
+            tally: flight.tally(),
+            marks: self.marks.remember(&flight.work, flight.series()),
+            departed: Removals::of(&flight.work, flight.series()),
+        };
+        self.note_success();
+        self.advance(&flight.work, &flight.claims, &flight.parts);
+        self.provisional = Some(provisional);
+    }
+
+    /// The payload before has arrived, as far as anybody can know.
+    fn confirm(&mut self) {
+        if let Some(Provisional { tally, departed, .. }) = self.provisional.take() {
+            self.count_delivered(tally.points);
+            self.removals.forget(&departed);
+        }
+    }
+
+    /// The payload before has not arrived: what it held joins a later one.
+    fn take_back(&mut self) {
+        if let Some(Provisional { tally, marks, .. }) = self.provisional.take() {
+            let gone = self.marks.restore(marks);
+            self.shared.telemetry.dropped_points.removed_series.add(gone);
+            self.count_carried_over(tally);
+            self.shared.with(|state| state.progress.carrying += tally.points);
+        }
+    }
+
+    /// Asks once more about the payload before, if somebody waits for it; else the next send tells.
+    fn settle_provisional(&mut self) {
+        if self.provisional.is_none() || !self.shared.is_flushing() {
+            return;
+        }
+        match self.call("late_refusal", |destination| destination.late_refusal()) {
+            Some(Some(Answer { message, .. })) => {
+                let now = self.shared.clock.monotonic();
+                let message = Journal::words(&message);
+                self.note_error(&message);
+                self.retry.refused(now);
+                self.journal.failed(now, self.retry.is_open(), &message);
+                self.take_back();
+            }
+            _ => self.confirm(),
+        }
+    }
+
     fn succeed(&mut self) {
         self.retry.succeeded();
         self.journal.succeeded();
@@ -520,7 +596,10 @@ impl Sender {
         let asked_until = self.retry.asked(now);
         self.shared.with(|state| state.progress.asked_until = asked_until);
         match decision {
-            Decision::Again if flushing && attempt.is_multiple_of(IN_A_ROW) => self.deferred.push_back(flight),
+            Decision::Again if flushing && attempt.is_multiple_of(IN_A_ROW) => {
+                self.pass_cut(&flight);
+                self.deferred.push_back(flight);
+            }
             Decision::Again => self.flight = Some(flight),
             Decision::GiveUp => self.give_up(flight),
         }
@@ -533,24 +612,50 @@ impl Sender {
 
     /// Forgets a payload, whose points come again; or parks it, if they may have arrived.
     fn give_up(&mut self, mut flight: Flight) {
-        let points = flight.payload.points() as u64;
+        self.pass_cut(&flight);
+        let tally = flight.tally();
         if flight.is_doubtful() {
             // What is not in it need not wait for its answer.
             flight.claims = self.marks.with_points(&flight.work, &flight.claims);
-            self.marks.hold(&flight.work, &flight.claims);
+            let series: Vec<Claim> = flight.series().collect();
+            self.marks.hold(&flight.work, &series);
             self.parked.push_back(flight);
             self.shared
-                .with(|state| state.progress.left = state.progress.left.saturating_sub(points));
+                .with(|state| state.progress.left = state.progress.left.saturating_sub(tally.points));
             self.bound_parked();
             return;
         }
-        self.shared.telemetry.points.carried_over.add(points);
-        self.shared.telemetry.payloads.carried_over.inc();
+        self.count_carried_over(tally);
         self.shared.with(|state| {
-            state.progress.left = state.progress.left.saturating_sub(points);
-            state.progress.carrying += points;
+            state.progress.left = state.progress.left.saturating_sub(tally.points);
+            state.progress.carrying += tally.points;
         });
         self.spare = flight.payload.into_bytes();
+    }
+
+    /// A payload is given up, and what has increments in it joins a later one.
+    fn count_carried_over(&self, FlightTally { points, lost }: FlightTally) {
+        let telemetry = &self.shared.telemetry;
+        telemetry.points.carried_over.add(points.saturating_sub(lost));
+        telemetry.dropped_points.superseded.add(lost);
+        telemetry.payloads.carried_over.inc();
+    }
+
+    /// Leaves the rest of a point, of which a payload without an answer has a part, to the next collection: computed now, it would have
+    /// that part too.
+    fn pass_cut(&mut self, flight: &Flight) {
+        if let (Some(cut), Some(progressing)) = (flight.cut, &mut self.work)
+            && progressing.next == cut
+            && Arc::ptr_eq(&progressing.work, &flight.work)
+        {
+            progressing.next.place += 1;
+            progressing.furthest = progressing.furthest.max(progressing.next);
+        }
+    }
+
+    fn release(&mut self, flight: &Flight) {
+        let series: Vec<Claim> = flight.series().collect();
+        self.marks.release(&flight.work, &series);
     }
 
     /// The payload that is parked longest goes when there are too many: what is in it joins the next collection, and may count
@@ -562,19 +667,23 @@ impl Sender {
         let Some(flight) = self.parked.pop_front() else {
             return;
         };
-        self.marks.release(&flight.work, &flight.claims);
-        let points = flight.payload.points() as u64;
-        let telemetry = &self.shared.telemetry;
-        telemetry.points.possible_duplicate.add(flight.increments as u64);
-        telemetry.points.carried_over.add(points);
-        telemetry.payloads.carried_over.inc();
-        self.shared.with(|state| state.progress.carrying += points);
+        self.release(&flight);
+        let tally = flight.tally();
+        self.shared
+            .telemetry
+            .points
+            .possible_duplicate
+            .add(flight.increments as u64);
+        self.count_carried_over(tally);
+        self.shared.with(|state| state.progress.carrying += tally.points);
     }
 
     fn reject_flight(&mut self, flight: Flight, message: &str) {
         let points = flight.payload.points() as u64;
         self.note_error(message);
-        self.reject(&flight.work, &flight.claims, points, points, message);
+        let series: Vec<Claim> = flight.series().collect();
+        self.report_rejection(&flight.work, &series, points, points, message);
+        self.acknowledge(&flight.work, &flight.claims, &flight.parts);
         self.shared.telemetry.payloads.rejected.inc();
         self.spare = flight.payload.into_bytes();
     }
@@ -582,7 +691,7 @@ impl Sender {
     /// Moves on past what was refused for good.
     fn reject(&mut self, work: &Arc<Work>, claims: &[Claim], rejected: u64, points: u64, message: &str) {
         self.report_rejection(work, claims, rejected, points, message);
-        self.acknowledge(work, claims);
+        self.acknowledge(work, claims, &[]);
     }
 
     fn report_rejection(&mut self, work: &Arc<Work>, claims: &[Claim], rejected: u64, points: u64, message: &str) {
@@ -605,9 +714,14 @@ impl Sender {
         }
     }
 
-    fn acknowledge(&mut self, work: &Arc<Work>, claims: &[Claim]) {
+    fn acknowledge(&mut self, work: &Arc<Work>, claims: &[Claim], parts: &[Part]) {
+        self.advance(work, claims, parts);
+        self.removals.forget(&Removals::of(work, claims.iter().copied()));
+    }
+
+    fn advance(&mut self, work: &Arc<Work>, claims: &[Claim], parts: &[Part]) {
+        self.marks.acknowledge_parts(work, parts);
         self.marks.acknowledge(work, claims);
-        self.removals.delivered(work, claims);
         let points: u64 = claims.iter().map(|claim| (claim.end - claim.first) as u64).sum();
         self.shared
             .with(|state| state.progress.left = state.progress.left.saturating_sub(points));
@@ -640,6 +754,8 @@ impl Sender {
             .credential_reloads
             .saturating_sub(self.reported.credential_reloads);
         telemetry.credential_reloads.add(reloads);
+        let dropped = activity.dropped_messages.saturating_sub(self.reported.dropped_messages);
+        telemetry.dropped_points.message_queue.add(dropped);
         self.reported = activity;
     }
 }

@@ -66,6 +66,9 @@ pub(crate) struct Drops {
     pub(crate) queue_full: Tally,
     pub(crate) queue_bytes: Tally,
     pub(crate) removed_series: Tally,
+    pub(crate) superseded: Tally,
+    pub(crate) samples: Tally,
+    pub(crate) message_queue: Tally,
 }
 
 impl Telemetry {
@@ -96,6 +99,9 @@ impl Telemetry {
                 queue_full: of("queue_full"),
                 queue_bytes: of("queue_bytes"),
                 removed_series: of("removed_series"),
+                superseded: of("superseded"),
+                samples: of("samples"),
+                message_queue: of("message_queue"),
             })
         };
         fn one<I: Instrument>(
@@ -115,7 +121,7 @@ impl Telemetry {
             )?,
             dropped_points: drops(
                 "tidegauge_exporter_dropped_points_total",
-                "Points that were dropped before they were sent, by reason; counts of dropped collections join later ones.",
+                "Points that were dropped before they were delivered, by reason; counts of dropped collections join later ones.",
             )?,
             dropped_collections: drops(
                 "tidegauge_exporter_dropped_collections_total",

@@ -157,6 +157,9 @@ impl Destination for FarEnd {
                         }
                         line(payload, &format!("{series} sum"), histogram.sum(), start, end);
                     }
+                    Value::Samples(samples) => {
+                        line(payload, &format!("{series} samples"), samples.len() as f64, start, end);
+                    }
                 }
                 points.take();
             }

@@ -1,6 +1,6 @@
 //! What is to be sent of one collection: its families, and the last values of series that were removed before it.
 
-use super::marks::can_be_increments;
+use super::{marks::can_be_increments, points::Position};
 use crate::{
     departure::Departure,
     descriptor::Descriptor,
@@ -33,6 +33,8 @@ pub(crate) struct Work {
     /// Up to when the values of each departure count.
     ends: Vec<Duration>,
     items: Vec<Planned>,
+    /// How many places there are in the items before each, and in all.
+    places: Vec<usize>,
 }
 
 struct Planned {
@@ -78,6 +80,28 @@ pub(crate) struct Claim {
     pub(crate) end: usize,
 }
 
+/// A part of one series' increment that is in a payload.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Part {
+    pub(crate) item: usize,
+    pub(crate) place: usize,
+    /// Of a histogram.
+    pub(crate) bucket: usize,
+    pub(crate) count: u64,
+    pub(crate) sum: f64,
+}
+
+impl Part {
+    /// The series that it is of.
+    pub(crate) fn claim(&self) -> Claim {
+        Claim {
+            item: self.item,
+            first: self.place,
+            end: self.place + 1,
+        }
+    }
+}
+
 impl Work {
     /// What of a batch goes to a destination, behind the series that were removed and are not delivered yet: the removed ones of
     /// each family before the family, so that a label set that was removed and came back is sent in that order. What was sent
@@ -109,12 +133,31 @@ impl Work {
         }
         // Of families that are gone as a whole.
         items.extend(departed.into_values().flatten());
-        Work {
+        let mut work = Work {
             batch,
             departures,
             ends,
             items,
+            places: vec![0],
+        };
+        let mut places = 0;
+        for index in 0..work.items() {
+            places += work.item(index).family().rows.places();
+            work.places.push(places);
         }
+        work
+    }
+
+    /// How much of it is before a position, from 0 to 1.
+    pub(crate) fn done(&self, position: Position) -> f64 {
+        let all = self.places[self.items()].max(1);
+        (self.places[position.item.min(self.items())] + position.place).min(all) as f64 / all as f64
+    }
+
+    /// How many of the claimed points are values as they stand, of kinds that have no increments.
+    pub(crate) fn standing(&self, claims: &[Claim]) -> usize {
+        let stands = |claim: &&Claim| !can_be_increments(self.item(claim.item).family().kind());
+        claims.iter().filter(stands).map(|claim| claim.end - claim.first).sum()
     }
 
     pub(crate) fn sequence(&self) -> u64 {

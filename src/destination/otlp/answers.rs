@@ -323,7 +323,7 @@ mod tests {
             location: Some("https://me:secret@elsewhere/v1/metrics?key=secret"),
             ..Reply::default()
         };
-        let Answer { message, verdict } = classify(Protocol::Protobuf, 1, reply);
+        let Answer { message, verdict, .. } = classify(Protocol::Protobuf, 1, reply);
         assert_eq!(verdict, Answer::carry_over("").verdict);
         assert!(
             message.contains("to https://elsewhere/v1/metrics;") && !message.contains("secret"),
@@ -462,7 +462,7 @@ mod tests {
                 ..Reply::default()
             };
             let protocol = if json { Protocol::Json } else { Protocol::Protobuf };
-            let Answer { message, verdict } = classify(protocol, 5, reply);
+            let Answer { message, verdict, .. } = classify(protocol, 5, reply);
             prop_assert!(message.chars().count() < 1200 && !message.chars().any(char::is_control));
             if let crate::destination::Verdict::Delivered { rejected } = verdict {
                 prop_assert!(rejected <= 5 && (200..300).contains(&code));

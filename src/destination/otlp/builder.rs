@@ -309,6 +309,7 @@ impl OtlpBuilder {
                 send_timeout: Some(timeout),
                 retry_for: environment.retry_for,
                 disabled: environment.disabled,
+                ..Preferences::default()
             },
             resource,
             scope: self.scope,

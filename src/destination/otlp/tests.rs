@@ -385,7 +385,7 @@ fn code_wins_over_the_environment() {
         interval: Some(Duration::from_secs(7)),
         send_timeout: Some(Duration::from_secs(1)),
         retry_for: Some(Duration::from_secs(8)),
-        disabled: false,
+        ..Preferences::default()
     };
     assert_eq!(of_environment.preferences(), expected);
 

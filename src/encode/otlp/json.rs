@@ -92,6 +92,8 @@ impl Form for Json {
             Value::IntGauge(integer) => put_integer(integer, out),
             Value::FloatCounter(float) | Value::Gauge(float) => put_double(float, out),
             Value::Histogram(histogram) => self.put_histogram(histogram, out),
+            // Only a destination that asks for samples is given any.
+            Value::Samples(_) => {}
         }
         out.push(b'}');
     }

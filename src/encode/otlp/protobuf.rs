@@ -91,6 +91,8 @@ impl Form for Protobuf {
             Value::IntGauge(integer) => (AS_INT, integer.to_le_bytes()),
             Value::FloatCounter(float) | Value::Gauge(float) => (AS_DOUBLE, float.to_le_bytes()),
             Value::Histogram(histogram) => return self.put_histogram(point, histogram, template, out),
+            // Only a destination that asks for samples is given any.
+            Value::Samples(_) => return,
         };
         let start = out.len();
         out.extend_from_slice(template);

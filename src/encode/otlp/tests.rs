@@ -302,6 +302,7 @@ impl Number {
             Value::FloatCounter(float) | Value::Gauge(float) => Number::Float(float),
             Value::IntGauge(integer) => Number::Integer(integer),
             Value::Histogram(histogram) => Number::Histogram(histogram.counts().to_vec(), histogram.sum()),
+            Value::Samples(_) => unreachable!("OTLP asks for none"),
         }
     }
 

@@ -47,6 +47,7 @@ impl Flight {
         FlightTally {
             points: self.payload.points() as u64,
             lost: (self.work.standing(&self.claims) + self.passing) as u64,
+            passing: self.passing as u64,
         }
     }
 }
@@ -57,12 +58,17 @@ pub(crate) struct FlightTally {
     pub(crate) points: u64,
     /// Of these, values as they stood, samples and messages: nothing later has just these.
     pub(crate) lost: u64,
+    /// Of these, samples and messages.
+    pub(crate) passing: u64,
 }
 
 /// A payload that the system has taken, but may still give back: see [`Answer::provisional`](crate::Answer::provisional).
 ///
 /// Its series go on from where it left them, as if it had been delivered, so that the next payload need not wait.
 pub(crate) struct Provisional {
+    /// The sequence of its work, and where in that it begins.
+    pub(crate) work: u64,
+    pub(crate) from: Position,
     pub(crate) tally: FlightTally,
     /// Where the marks of its series were before it.
     pub(crate) marks: Vec<Remembered>,

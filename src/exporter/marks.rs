@@ -8,6 +8,7 @@
 
 use super::work::{Claim, Item, Part, Work};
 use crate::{
+    departure::Departure,
     descriptor::{Descriptor, Kind},
     snapshot::{FamilySnapshot, HistogramValue, Rows, Value},
 };
@@ -249,7 +250,8 @@ impl Marks {
                 remembered.push(Remembered {
                     family: key.clone(),
                     mark: mark.map(|mark| OwnMark {
-                        end: mark.end,
+                        // Nothing holds it any more: it is in this payload.
+                        end: mark.end & !HELD,
                         counts: mark.counts.into(),
                         sum: mark.sum,
                     }),
@@ -262,18 +264,18 @@ impl Marks {
 
     /// Puts marks back to where they were: what moved them was not delivered after all. How many could not be, because their series are
     /// gone for good.
-    pub(crate) fn restore(&mut self, remembered: Vec<Remembered>) -> u64 {
+    pub(crate) fn restore(&mut self, remembered: &[Remembered]) -> u64 {
         let mut gone = 0;
         // The same series may be in it more than once; the first knows where its mark was.
-        for Remembered { family, series, mark } in remembered.into_iter().rev() {
-            match self.families.get_mut(&family).and_then(|marks| series.find_mut(marks)) {
+        for Remembered { family, series, mark } in remembered.iter().rev() {
+            match self.families.get_mut(family).and_then(|marks| series.find_mut(marks)) {
                 Some(place) => {
-                    match &mark {
+                    match mark {
                         Some(mark) => place.counts.copy_from_slice(&mark.counts),
                         None => place.counts.fill(0),
                     }
                     *place.end = mark.as_ref().map_or(0, |mark| mark.end);
-                    *place.sum = mark.map_or(0.0, |mark| mark.sum);
+                    *place.sum = mark.as_ref().map_or(0.0, |mark| mark.sum);
                 }
                 None => gone += 1,
             }
@@ -377,6 +379,17 @@ pub(crate) struct Remembered {
     series: SeriesMark,
     /// None if it had none.
     mark: Option<OwnMark>,
+}
+
+impl Remembered {
+    /// Whether it is the mark of this series, which was removed since, or before.
+    pub(crate) fn is_of(&self, departure: &Departure) -> bool {
+        let life = match self.series {
+            SeriesMark::Life(_, life) => Some(life),
+            SeriesMark::Words(_) => None,
+        };
+        life == Some(departure.life) && self.family == FamilyKey::of(&departure.family)
+    }
 }
 
 /// Which of its family's marks is a series'.

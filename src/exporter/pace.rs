@@ -113,7 +113,7 @@ mod tests {
         let mut pace = Pace::new(Some(5000 * MS));
         let pressed = took(&run(&mut pace, 1000, Some(now + 100 * MS)));
         assert!(pressed < 98 * MS, "{pressed:?}");
-        let over = took(&run(&mut pace, 1000, Some(now)));
+        let over = took(&run(&mut Pace::new(Some(5000 * MS)), 1000, Some(now)));
         assert_eq!(over, Duration::ZERO);
     }
 

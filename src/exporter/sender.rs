@@ -445,9 +445,15 @@ impl Sender {
             blames_previous,
         } = answer;
         let message = Journal::words(&message);
-        match blames_previous {
-            true => self.take_back(),
-            false => self.confirm(),
+        let previous = match blames_previous {
+            true => self.provisional.take(),
+            false => {
+                self.confirm();
+                None
+            }
+        };
+        if let Some(previous) = previous {
+            return self.fail_with_previous(flight, previous, first, now, &message);
         }
         match verdict {
             Verdict::Delivered { rejected: 0 } if is_provisional => {
@@ -534,9 +540,12 @@ impl Sender {
     /// Goes on as if a payload were delivered, but remembers how to [take that back](Sender::take_back).
     fn believe(&mut self, flight: &Flight) {
         let provisional = Provisional {
+            work: flight.work.sequence(),
+            from: flight.from,
             tally: flight.tally(),
             marks: self.marks.remember(&flight.work, flight.series()),
-            departed: Removals::of(&flight.work, flight.series()),
+            // One that is there in part has more to say.
+            departed: Removals::of(&flight.work, flight.claims.iter().copied()),
         };
         self.note_success();
         self.advance(&flight.work, &flight.claims, &flight.parts);
@@ -551,14 +560,16 @@ impl Sender {
         }
     }
 
-    /// The payload before has not arrived: what it held joins a later one.
-    fn take_back(&mut self) {
-        if let Some(Provisional { tally, marks, .. }) = self.provisional.take() {
-            let gone = self.marks.restore(marks);
-            self.shared.telemetry.dropped_points.removed_series.add(gone);
-            self.count_carried_over(tally);
-            self.shared.with(|state| state.progress.carrying += tally.points);
-        }
+    /// Forgets that a payload seemed to be delivered.
+    fn restore(&mut self, provisional: &Provisional) {
+        let gone = self.marks.restore(&provisional.marks);
+        self.shared.telemetry.dropped_points.removed_series.add(gone);
+    }
+
+    /// The points of a payload that is no more join the next collection.
+    fn carry_over(&self, tally: FlightTally) {
+        self.count_carried_over(tally);
+        self.shared.with(|state| state.progress.carrying += tally.points);
     }
 
     /// Asks once more about the payload before, if somebody waits for it; else the next send tells.
@@ -566,16 +577,18 @@ impl Sender {
         if self.provisional.is_none() || !self.shared.is_flushing() {
             return;
         }
-        match self.call("late_refusal", |destination| destination.late_refusal()) {
-            Some(Some(Answer { message, .. })) => {
-                let now = self.shared.clock.monotonic();
-                let message = Journal::words(&message);
-                self.note_error(&message);
-                self.retry.refused(now);
-                self.journal.failed(now, self.retry.is_open(), &message);
-                self.take_back();
-            }
-            _ => self.confirm(),
+        let refusal = self.call("late_refusal", |destination| destination.late_refusal());
+        let Some(Answer { message, .. }) = refusal.flatten() else {
+            return self.confirm();
+        };
+        let now = self.shared.clock.monotonic();
+        let message = Journal::words(&message);
+        self.note_error(&message);
+        self.retry.refused(now);
+        self.journal.failed(now, self.retry.is_open(), &message);
+        if let Some(previous) = self.provisional.take() {
+            self.restore(&previous);
+            self.carry_over(previous.tally);
         }
     }
 
@@ -605,6 +618,52 @@ impl Sender {
         }
     }
 
+    /// A payload was not taken, nor was the one before it, which seemed to be. It goes on from where that one left series that are
+    /// in both, so it cannot be sent again as it is: both are encoded anew, or join the next collection.
+    fn fail_with_previous(
+        &mut self,
+        flight: Flight,
+        previous: Provisional,
+        first: Duration,
+        now: Duration,
+        message: &str,
+    ) {
+        self.note_error(message);
+        let decision = match self.shared.is_flushing() {
+            true => self.retry.failed_in_flush(now, flight.payload.attempt(), None),
+            false => self.retry.failed(now, first, None),
+        };
+        self.journal.failed(now, self.retry.is_open(), message);
+        // What is deferred would be encoded again with them.
+        let again = decision == Decision::Again && self.deferred.is_empty() && !flight.is_doubtful();
+        match &mut self.work {
+            Some(progressing) if again && Arc::ptr_eq(&progressing.work, &flight.work) => {
+                progressing.next = progressing.next.min(flight.from);
+                let telemetry = &self.shared.telemetry;
+                telemetry.points.retried.add(flight.payload.points() as u64);
+                telemetry.payloads.retried.inc();
+                // Samples and messages are in no other payload.
+                telemetry.dropped_points.superseded.add(flight.passing as u64);
+                if previous.work == flight.work.sequence() {
+                    progressing.next = progressing.next.min(previous.from);
+                    telemetry.points.retried.add(previous.tally.points);
+                    telemetry.payloads.retried.inc();
+                    telemetry.dropped_points.superseded.add(previous.tally.passing);
+                    self.shared.with(|state| state.progress.left += previous.tally.points);
+                } else {
+                    self.carry_over(previous.tally);
+                }
+                self.restore(&previous);
+                self.spare = flight.payload.into_bytes();
+            }
+            _ => {
+                self.restore(&previous);
+                self.carry_over(previous.tally);
+                self.give_up(flight);
+            }
+        }
+    }
+
     fn note_error(&self, message: &str) {
         self.shared
             .with(|state| state.progress.last_error = Some(message.into()));
@@ -625,16 +684,14 @@ impl Sender {
             self.bound_parked();
             return;
         }
-        self.count_carried_over(tally);
-        self.shared.with(|state| {
-            state.progress.left = state.progress.left.saturating_sub(tally.points);
-            state.progress.carrying += tally.points;
-        });
+        self.carry_over(tally);
+        self.shared
+            .with(|state| state.progress.left = state.progress.left.saturating_sub(tally.points));
         self.spare = flight.payload.into_bytes();
     }
 
     /// A payload is given up, and what has increments in it joins a later one.
-    fn count_carried_over(&self, FlightTally { points, lost }: FlightTally) {
+    fn count_carried_over(&self, FlightTally { points, lost, .. }: FlightTally) {
         let telemetry = &self.shared.telemetry;
         telemetry.points.carried_over.add(points.saturating_sub(lost));
         telemetry.dropped_points.superseded.add(lost);
@@ -674,8 +731,7 @@ impl Sender {
             .points
             .possible_duplicate
             .add(flight.increments as u64);
-        self.count_carried_over(tally);
-        self.shared.with(|state| state.progress.carrying += tally.points);
+        self.carry_over(tally);
     }
 
     fn reject_flight(&mut self, flight: Flight, message: &str) {
@@ -716,7 +772,12 @@ impl Sender {
 
     fn acknowledge(&mut self, work: &Arc<Work>, claims: &[Claim], parts: &[Part]) {
         self.advance(work, claims, parts);
-        self.removals.forget(&Removals::of(work, claims.iter().copied()));
+        let mut departed = Removals::of(work, claims.iter().copied());
+        if let Some(provisional) = &self.provisional {
+            // They seem to have nothing new; but that may be taken back.
+            departed.retain(|departure| !provisional.marks.iter().any(|mark| mark.is_of(departure)));
+        }
+        self.removals.forget(&departed);
     }
 
     fn advance(&mut self, work: &Arc<Work>, claims: &[Claim], parts: &[Part]) {

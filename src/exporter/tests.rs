@@ -1,6 +1,8 @@
 //! The exporter without threads: its ticker and its sender, step by step, with a clock that is moved and a far end that obeys a
 //! script.
 
+mod packets;
+
 use super::{Exporter, Parts, sender::Next, state::Flushing};
 use crate::{
     Answer, Destination, ExporterStatistics, FamilySnapshot, Filter, FlushError, FlushReport, Kind, Payload, Points,

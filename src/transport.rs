@@ -2,3 +2,4 @@
 //! bytes and judges the answer.
 
 pub(crate) mod http;
+pub(crate) mod names;

@@ -29,9 +29,12 @@ pub(crate) use proxy::ProxySettings;
 pub(crate) use retry_after::retry_after;
 pub(crate) use url::HttpUrl;
 
-use crate::redact;
+use crate::{
+    redact,
+    transport::names::{LookUp, system},
+};
 use connection::{Dial, Head, Shared};
-use names::{Later, LookUp, Names};
+use names::{Later, Names};
 use proxy::{Gate, Proxies};
 use std::{
     fmt,
@@ -181,7 +184,7 @@ impl HttpClient {
             headers: settings.headers,
             agents: Vec::new(),
             shared: Arc::new(Shared::new()),
-            look_up: Arc::new(names::system),
+            look_up: Arc::new(system),
             longest_use: LONGEST_USE,
         })
     }

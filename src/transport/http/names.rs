@@ -1,19 +1,13 @@
-//! From names to addresses, anew for each connection, and never past the deadline.
+//! Names for ureq: anew for each connection, and never past the request's deadline.
 //!
-//! The system's resolver can't be interrupted, so it runs on a thread of its own, which a request waits for. A look-up that
-//! outlives its request is waited for again by the next request for the same name: there is at most one such thread a name.
+//! A look-up that outlives its request is waited for again by the next request for the same name.
 
 use super::connection::Shared;
-use crate::sync::Mutex;
-use std::{
-    fmt, io,
-    net::{IpAddr, SocketAddr, ToSocketAddrs},
-    sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel},
-    },
-    thread,
+use crate::{
+    sync::Mutex,
+    transport::names::{Asked, LookUp, literal},
 };
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 use ureq::{
     Error, Timeout,
     config::Config,
@@ -24,21 +18,12 @@ use ureq::{
     },
 };
 
-/// What looks a `host:port` up.
-pub(super) type LookUp = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
-
-pub(super) fn system(name: &str) -> io::Result<Vec<SocketAddr>> {
-    Ok(name.to_socket_addrs()?.collect())
-}
-
-type Pending = Receiver<io::Result<Vec<SocketAddr>>>;
-
 /// The resolver of connections.
 pub(super) struct Names {
     look_up: Arc<LookUp>,
     shared: Arc<Shared>,
     /// Look-ups that nobody waited for to the end, by name.
-    left: Mutex<Vec<(String, Pending)>>,
+    left: Mutex<Vec<(String, Asked)>>,
 }
 
 impl Names {
@@ -75,35 +60,18 @@ impl Names {
             at.map(|at| left.swap_remove(at).1)
         };
         // One that ended after its request is out of date.
-        let pending = earlier.and_then(|receiver| match receiver.try_recv() {
-            Err(TryRecvError::Empty) => Some(receiver),
-            Ok(_) | Err(TryRecvError::Disconnected) => None,
-        });
-        let receiver = match pending {
-            Some(receiver) => receiver,
-            None => self.start(&name)?,
+        let under_way = earlier.filter(|asked| asked.answer(Duration::ZERO).is_none());
+        let asked = match under_way {
+            Some(asked) => asked,
+            None => Asked::begin(&self.look_up, &name)?,
         };
-        match receiver.recv_timeout(self.shared.remaining()?) {
-            Ok(found) => Ok(found?),
-            Err(RecvTimeoutError::Timeout) => {
-                self.left.lock().push((name, receiver));
+        match asked.answer(self.shared.remaining()?) {
+            Some(found) => Ok(found?),
+            None => {
+                self.left.lock().push((name, asked));
                 Err(Error::Timeout(Timeout::Resolve))
             }
-            Err(RecvTimeoutError::Disconnected) => Err(Error::HostNotFound),
         }
-    }
-
-    fn start(&self, name: &str) -> io::Result<Pending> {
-        let (sender, receiver) = sync_channel(1);
-        let look_up = Arc::clone(&self.look_up);
-        let name = name.to_owned();
-        thread::Builder::new()
-            .name("tidegauge-names".to_owned())
-            .spawn(move || {
-                // Nobody listens any more where the client is gone.
-                let _ = sender.send(look_up(&name));
-            })?;
-        Ok(receiver)
     }
 }
 
@@ -134,13 +102,3 @@ impl Resolver for Later {
 
 /// As many as ureq has room for.
 const MOST_ADDRESSES: usize = 16;
-
-/// An address that is written out needs no look-up.
-fn literal(name: &str) -> Option<SocketAddr> {
-    let (host, port) = name.rsplit_once(':')?;
-    let host = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
-    Some(SocketAddr::new(host.parse::<IpAddr>().ok()?, port.parse().ok()?))
-}

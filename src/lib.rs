@@ -102,7 +102,7 @@ mod observable;
 #[cfg(not(loom))]
 mod own_metrics;
 #[cfg(not(loom))]
-#[cfg_attr(not(feature = "otlp"), allow(dead_code))] // URLs are there with a transport
+#[cfg_attr(not(any(feature = "otlp", feature = "statsd")), allow(dead_code))] // URLs are there with a transport
 mod redact;
 #[cfg(not(loom))]
 mod registry;
@@ -115,9 +115,9 @@ mod snapshot;
 #[cfg(not(loom))]
 pub mod testing;
 
-#[cfg(all(not(loom), feature = "otlp"))]
+#[cfg(all(not(loom), any(feature = "otlp", feature = "statsd")))]
 mod percent;
-#[cfg(all(not(loom), feature = "otlp"))]
+#[cfg(all(not(loom), any(feature = "otlp", feature = "statsd")))]
 mod transport;
 
 #[cfg(not(loom))]

@@ -55,6 +55,7 @@ pub(super) fn advice(error: &io::Error) -> String {
         io::ErrorKind::ConnectionRefused => "nobody listens there, start the server or correct the address",
         io::ErrorKind::NotFound => "there is no socket, start the server or correct the path",
         io::ErrorKind::PermissionDenied => "not allowed, see to the rights of the socket and to firewalls",
+        io::ErrorKind::WouldBlock => "the server accepts no more connections, see that it runs",
         io::ErrorKind::TimedOut => "no answer in time, see that the server runs and can be reached",
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
             "it can't be reached, see to the network or correct the address"

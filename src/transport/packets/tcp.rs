@@ -139,9 +139,10 @@ fn unclear(written: usize, packet: &[u8], message: &str) -> Sent {
     ))
 }
 
-/// How long what was written may stay without the far end's confirmation.
+/// How long what was written may stay without the far end's confirmation. A server that hangs for longer, and goes on, loses what
+/// this system holds for it; one that is gone would lose what it is given for so long.
 #[cfg(target_os = "linux")]
-const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
 const TIME_OVER: &str = "the server does not read fast enough, see that it runs or send less often";
 

@@ -39,20 +39,20 @@ impl Udp {
     }
 
     pub(super) fn send(&mut self, packet: &[u8], deadline: Instant) -> Sent {
-        let known = match self.addresses.current(deadline) {
-            Ok(known) => known.to_vec(),
+        let addresses = match self.addresses.current(deadline) {
+            Ok(known) => known.len(),
             Err(problem) => return Sent::refused(problem),
         };
         if let Some(connected) = &self.connected
-            && !known.contains(&connected.peer)
+            && !self.addresses.known().contains(&connected.peer)
         {
             self.connected = None;
             self.next = 0;
         }
         let mut problem = String::new();
         // Each address once: what is refused at one of them is not lost, but goes to the next.
-        for _ in 0..known.len() {
-            let connected = match self.connected(&known) {
+        for _ in 0..addresses {
+            let connected = match self.connected() {
                 Ok(connected) => connected,
                 Err(error) => {
                     problem = self.refused(&error);
@@ -129,10 +129,11 @@ impl Udp {
     }
 
     /// The socket. Connecting one puts nothing on the wire, so it may be done for each packet.
-    fn connected(&mut self, known: &[SocketAddr]) -> io::Result<&mut Connected> {
+    fn connected(&mut self) -> io::Result<&mut Connected> {
         let connected = match self.connected.take() {
             Some(connected) => connected,
             None => {
+                let known = self.addresses.known();
                 let connected = Connected::new(known[self.next % known.len()])?;
                 self.connections += 1;
                 connected

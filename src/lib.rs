@@ -144,7 +144,7 @@ mod exports {
         buckets::{Buckets, BucketsError},
         counter::{Counter, FloatCounter},
         gauge::{Gauge, IntGauge},
-        histogram::{Distribution, Histogram, Timer},
+        histogram::{Histogram, Observations, Timer},
         in_flight::InFlight,
         up_down_counter::UpDownCounter,
     };

@@ -42,7 +42,7 @@ pub struct Histogram<H = Kept> {
 
 /// What a histogram has counted at one moment; see [`Histogram::get`].
 #[derive(Clone, Debug, PartialEq)]
-pub struct Distribution {
+pub struct Observations {
     counts: Vec<u64>,
     sum: f64,
 }
@@ -107,17 +107,17 @@ impl<H: Hold> Histogram<H> {
 
     /// What it has counted so far, over all threads; nothing once the series is removed. Takes a lock: for tests and
     /// decisions, not for the hot path.
-    pub fn get(&self) -> Distribution {
+    pub fn get(&self) -> Observations {
         let bounds = self.hold.family().descriptor().bounds.len();
         let (mut counts, mut sum) = (vec![0; bounds + 1], [0.0]);
         SPACE.sum(Histogram::shape(bounds), &[cells(&self.hold)], &mut counts, &mut sum);
         if !self.hold.family().table().is_current(self.hold.series()) {
-            return Distribution {
+            return Observations {
                 counts: vec![0; bounds + 1],
                 sum: 0.0,
             };
         }
-        Distribution { counts, sum: sum[0] }
+        Observations { counts, sum: sum[0] }
     }
 }
 
@@ -154,7 +154,7 @@ impl<H: Hold + Clone> Histogram<H> {
     }
 }
 
-impl Distribution {
+impl Observations {
     /// The count of each bucket alone; the last one is of observations above every bound.
     pub fn counts(&self) -> &[u64] {
         &self.counts

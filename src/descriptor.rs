@@ -1,6 +1,9 @@
 //! What a family is, fixed when it is registered: its name in every spelling, its help, its labels, its buckets.
 
-use crate::name::{self, LabelName, MetricName};
+use crate::{
+    name::{self, LabelName, MetricName},
+    samples::SampleLog,
+};
 use std::{sync::Arc, time::Duration};
 
 /// What a family counts or measures, and in which numbers.
@@ -53,6 +56,8 @@ pub(crate) struct Descriptor {
     pub(crate) constant: Arc<[(LabelName, Box<str>)]>,
     /// Upper bounds of a histogram's buckets, without +Inf; else empty.
     pub(crate) bounds: Arc<[f64]>,
+    /// Where a distribution's samples wait for readers; none of any other instrument.
+    pub(crate) samples: Option<Arc<SampleLog>>,
     /// When it was registered, since the Unix epoch.
     pub(crate) registered: Duration,
     /// Whether it is one of the crate's own: it has room for its series in a registry that is full.

@@ -271,6 +271,7 @@ mod tests {
                         .map(|(name, value)| (label(name), (*value).into()))
                         .collect(),
                     bounds: self.bounds.as_slice().into(),
+                    samples: None,
                     registered: Duration::from_millis(1_700_000_000_500),
                     own: false,
                 }),

@@ -9,6 +9,7 @@
 
 pub(crate) mod buckets;
 pub(crate) mod counter;
+pub(crate) mod distribution;
 pub(crate) mod gauge;
 pub(crate) mod histogram;
 pub(crate) mod in_flight;
@@ -46,6 +47,9 @@ pub(crate) mod sealed {
     pub trait Instrument: Sized {
         #[doc(hidden)]
         const KIND: Kind;
+        /// Whether its families keep samples.
+        #[doc(hidden)]
+        const KEEPS_SAMPLES: bool = false;
         /// Whether a series' value is in its entry, which must be pinned then while it is used.
         #[doc(hidden)]
         const PINS: bool;

@@ -7,6 +7,7 @@ use crate::{
         Instrument,
         buckets::Buckets,
         counter::{Counter, FloatCounter},
+        distribution::Distribution,
         gauge::{Gauge, IntGauge},
         histogram::Histogram,
         up_down_counter::UpDownCounter,
@@ -54,6 +55,7 @@ struct Declared {
     unit: Option<&'static str>,
     labels: &'static [&'static str],
     buckets: Option<&'static [f64]>,
+    samples: Option<usize>,
 }
 
 /// What a static stands for, under one reign of the global registry. In tests there are several.
@@ -145,6 +147,7 @@ impl<T> Lazy<T> {
                 unit: None,
                 labels,
                 buckets: None,
+                samples: None,
             },
             first: OnceLock::new(),
         }
@@ -164,18 +167,39 @@ impl<I: Instrument, const N: usize> Lazy<Family<I, N>> {
     }
 }
 
-impl Lazy<Histogram> {
-    /// The upper bounds of the buckets; by default ones that fit the unit, see [`Buckets`].
-    pub const fn buckets(mut self, bounds: &'static [f64]) -> Self {
-        self.declaration.buckets = Some(bounds);
+macro_rules! with_buckets {
+    ($($instrument:ident)*) => { $(
+        impl Lazy<$instrument> {
+            /// The upper bounds of the buckets; by default ones that fit the unit, see [`Buckets`].
+            pub const fn buckets(mut self, bounds: &'static [f64]) -> Self {
+                self.declaration.buckets = Some(bounds);
+                self
+            }
+        }
+
+        impl<const N: usize> Lazy<Family<$instrument, N>> {
+            /// The upper bounds of the buckets; by default ones that fit the unit, see [`Buckets`].
+            pub const fn buckets(mut self, bounds: &'static [f64]) -> Self {
+                self.declaration.buckets = Some(bounds);
+                self
+            }
+        }
+    )* };
+}
+with_buckets! { Histogram Distribution }
+
+impl Lazy<Distribution> {
+    /// How many samples wait for each exporter that sends raw samples; see [`InstrumentBuilder::samples`].
+    pub const fn samples(mut self, capacity: usize) -> Self {
+        self.declaration.samples = Some(capacity);
         self
     }
 }
 
-impl<const N: usize> Lazy<Family<Histogram, N>> {
-    /// The upper bounds of the buckets; by default ones that fit the unit, see [`Buckets`].
-    pub const fn buckets(mut self, bounds: &'static [f64]) -> Self {
-        self.declaration.buckets = Some(bounds);
+impl<const N: usize> Lazy<Family<Distribution, N>> {
+    /// How many samples wait for each exporter that sends raw samples; see [`InstrumentBuilder::samples`].
+    pub const fn samples(mut self, capacity: usize) -> Self {
+        self.declaration.samples = Some(capacity);
         self
     }
 }
@@ -190,7 +214,7 @@ pub trait Declare: Sized {
     fn nowhere() -> Self;
 }
 
-/// What differs between kinds when a declaration is registered: histograms have buckets.
+/// What differs between kinds when a declaration is registered: histograms and distributions have buckets, distributions samples.
 trait Build: Instrument {
     fn builder<'a>(
         declared: &Declared,
@@ -213,6 +237,21 @@ impl Build for Histogram {
             Some(bounds) => Ok(builder.buckets(Buckets::explicit(bounds.iter().copied())?)),
             None => Ok(builder),
         }
+    }
+}
+
+impl Build for Distribution {
+    fn builder<'a>(
+        declared: &Declared,
+        mut builder: InstrumentBuilder<'a, Self>,
+    ) -> Result<InstrumentBuilder<'a, Self>, RegisterError> {
+        if let Some(bounds) = declared.buckets {
+            builder = builder.buckets(Buckets::explicit(bounds.iter().copied())?);
+        }
+        if let Some(capacity) = declared.samples {
+            builder = builder.samples(capacity);
+        }
+        Ok(builder)
     }
 }
 
@@ -281,6 +320,7 @@ lazies! {
     IntGauge LazyIntGauge LazyIntGaugeFamily "an";
     UpDownCounter LazyUpDownCounter LazyUpDownCounterFamily "an";
     Histogram LazyHistogram LazyHistogramFamily "a";
+    Distribution LazyDistribution LazyDistributionFamily "a";
 }
 
 impl Build for Counter {}

@@ -12,7 +12,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `instrument.rs` and its folder | the handles: counters, gauges, histograms; what they promise |
+//! | `instrument.rs` and its folder | the handles: counters, gauges, histograms, distributions; what they promise |
 //! | `instrument/bank.rs` | **unsafe.** Cells that one thread writes and any reads; the hot path |
 //! | `instrument/space.rs` | who has which cells; sums; threads that end, series that go |
 //! | `label.rs` | label values as the caller has them |
@@ -24,6 +24,7 @@
 //! | `name.rs`, `descriptor.rs` | names in every spelling; what a family is |
 //! | `snapshot.rs` | the values of one moment, as plain columns |
 //! | `departure.rs` | what is left of removed series, until every exporter has it |
+//! | `samples.rs`, `samples/ring.rs` | what distributions were given, each value by itself, until exporters take it |
 //! | `encode.rs` and its folder | from a snapshot to bytes, one file a format |
 //! | `scrape.rs` and its folder | negotiation, filters, replies; the endpoint of its own |
 //! | `exporter.rs` and its folder | collections in a bounded queue, marks of what has arrived, waits and repetitions |
@@ -74,6 +75,10 @@ mod family {
     #[allow(unsafe_code)]
     pub(crate) mod table;
 }
+#[cfg(loom)]
+mod samples {
+    pub(crate) mod ring;
+}
 
 #[cfg(not(loom))]
 mod clock;
@@ -106,6 +111,9 @@ mod own_metrics;
 mod redact;
 #[cfg(not(loom))]
 mod registry;
+#[cfg(not(loom))]
+#[cfg_attr(not(test), allow(dead_code))] // its readers are exporters that send raw samples
+mod samples;
 #[cfg(not(loom))]
 mod scrape;
 #[cfg(all(not(loom), feature = "otlp"))]
@@ -143,6 +151,7 @@ mod exports {
         Borrowed, Hold, Instrument, Kept, Pinned,
         buckets::{Buckets, BucketsError},
         counter::{Counter, FloatCounter},
+        distribution::Distribution,
         gauge::{Gauge, IntGauge},
         histogram::{Histogram, Observations, Timer},
         in_flight::InFlight,
@@ -150,9 +159,9 @@ mod exports {
     };
     pub use crate::label::{LabelText, LabelValue, LabelValues};
     pub use crate::lazy::{
-        Lazy, LazyCounter, LazyCounterFamily, LazyFloatCounter, LazyFloatCounterFamily, LazyGauge, LazyGaugeFamily,
-        LazyHistogram, LazyHistogramFamily, LazyIntGauge, LazyIntGaugeFamily, LazyUpDownCounter,
-        LazyUpDownCounterFamily,
+        Lazy, LazyCounter, LazyCounterFamily, LazyDistribution, LazyDistributionFamily, LazyFloatCounter,
+        LazyFloatCounterFamily, LazyGauge, LazyGaugeFamily, LazyHistogram, LazyHistogramFamily, LazyIntGauge,
+        LazyIntGaugeFamily, LazyUpDownCounter, LazyUpDownCounterFamily,
     };
     pub use crate::ledger::Losses;
     pub use crate::name::NameError;

@@ -195,6 +195,7 @@ impl<'a> ObservableBuilder<'a> {
             unit: self.unit,
             labels: Vec::new(),
             bounds: None,
+            samples: None,
             own: false,
         };
         let read = Box::new(move || read().into());
@@ -413,6 +414,7 @@ impl GivenFamily {
             unit: self.unit.as_deref(),
             labels: labels.map_err(|error| error.to_string())?,
             bounds: None,
+            samples: None,
             own: self.own,
         };
         let mut descriptor = registry.describe(&declaration).map_err(|error| error.to_string())?;

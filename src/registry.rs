@@ -12,6 +12,7 @@ use crate::{
     family::core::{FamilyCore, Shared},
     instrument::{
         counter::{Counter, FloatCounter},
+        distribution::Distribution,
         gauge::{Gauge, IntGauge},
         histogram::Histogram,
         up_down_counter::UpDownCounter,
@@ -21,6 +22,7 @@ use crate::{
     observable::{Collector, Families, Observable, ObservableBuilder},
     own_metrics::OwnMetrics,
     platform,
+    samples::{SampleLog, SampleReader},
     snapshot::{FamilySnapshot, Snapshot},
     sync::Mutex,
 };
@@ -125,6 +127,8 @@ pub(crate) struct Declaration<'a> {
     pub(crate) labels: Vec<LabelName>,
     /// As given, if they were.
     pub(crate) bounds: Option<Arc<[f64]>>,
+    /// How many samples it keeps for each reader, if it is a distribution.
+    pub(crate) samples: Option<usize>,
     /// The crate's own: its name has no prefix.
     pub(crate) own: bool,
 }
@@ -202,6 +206,11 @@ impl Registry {
 
     /// The distribution of observed values.
     pub fn histogram<'a>(&'a self, name: &'a str, help: &'a str) -> InstrumentBuilder<'a, Histogram> {
+        InstrumentBuilder::new(self, name, help)
+    }
+
+    /// The distribution of observed values, and each value by itself for exporters that send raw samples.
+    pub fn distribution<'a>(&'a self, name: &'a str, help: &'a str) -> InstrumentBuilder<'a, Distribution> {
         InstrumentBuilder::new(self, name, help)
     }
 
@@ -293,6 +302,13 @@ impl Registry {
     pub(crate) fn attach(&self) -> Arc<Inbox> {
         let shared = &self.inner.shared;
         shared.departures.attach(shared.clock.unix())
+    }
+
+    /// A reader for an exporter, of the samples that distributions are given from now on; none if there are as many as a registry
+    /// can have. See [`samples`](crate::samples) for how it goes with snapshots.
+    #[cfg_attr(not(test), allow(dead_code))] // exporters that send raw samples ask for it
+    pub(crate) fn attach_samples(&self) -> Option<SampleReader> {
+        SampleReader::attach(&self.inner.shared.samples)
     }
 
     fn snapshot_with(&self, lives: bool) -> Snapshot {
@@ -420,6 +436,9 @@ impl Registry {
             labels: declaration.labels.clone().into(),
             constant: self.inner.constant.clone(),
             bounds,
+            samples: declaration
+                .samples
+                .map(|capacity| Arc::new(SampleLog::new(capacity, &self.inner.shared.samples))),
             registered: self.inner.shared.clock.unix(),
             own: declaration.own,
         })
@@ -462,14 +481,18 @@ impl Sources {
                     .map(|label| label.prometheus().to_owned())
                     .collect()
             };
+            let instrument = |descriptor: &Descriptor| match descriptor.samples {
+                Some(_) => "Distribution".to_owned(),
+                None => format!("{:?}", descriptor.kind),
+            };
             let difference = if old.name.sample() != new.name.sample() {
                 Some((
                     "spelling",
                     format!("{:?}", old.name.sample()),
                     format!("{:?}", new.name.sample()),
                 ))
-            } else if old.kind != new.kind {
-                Some(("kind", format!("{:?}", old.kind), format!("{:?}", new.kind)))
+            } else if instrument(old) != instrument(new) {
+                Some(("kind", instrument(old), instrument(new)))
             } else if !old.name.same_unit(&new.name) {
                 let unit = |name: &MetricName| format!("{:?}", name.unit().map_or("none", |unit| unit.given()));
                 Some(("unit", unit(&old.name), unit(&new.name)))

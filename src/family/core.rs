@@ -18,6 +18,7 @@ use crate::{
     },
     ledger::Ledger,
     platform,
+    samples::{SampleLog, SampleReaders},
     snapshot::{FamilySnapshot, Rows, SeriesSnapshot, Values},
     sync::{AtomicBool, AtomicUsize, Mutex, OnceLock, Ordering},
 };
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) series: AtomicUsize,
     pub(crate) series_limit: usize,
     pub(crate) departures: Departures,
+    pub(crate) samples: Arc<SampleReaders>,
     /// When each process was forked in which this was asked, the latest alone; with its generation.
     forked: Mutex<(u64, Duration)>,
 }
@@ -44,6 +46,7 @@ impl Shared {
             series: AtomicUsize::new(0),
             series_limit,
             departures: Departures::default(),
+            samples: Arc::new(SampleReaders::new()),
             forked: Mutex::default(),
         }
     }
@@ -75,6 +78,8 @@ pub struct FamilyCore {
     table: Arc<Table>,
     search: Search,
     per_second: f64,
+    /// As in the description: an observation has it at hand here.
+    samples: Option<Arc<SampleLog>>,
     descriptor: Arc<Descriptor>,
     /// What a series has cells for; `None` where the value is in the entry.
     shape: Option<Shape>,
@@ -124,10 +129,14 @@ impl FamilyCore {
             Kind::Histogram => Some(Histogram::shape(descriptor.bounds.len())),
             Kind::Gauge | Kind::IntGauge => None,
         };
+        if let Some(log) = &descriptor.samples {
+            shared.samples.enroll(log);
+        }
         let core = Arc::new(FamilyCore {
             table: Arc::new(Table::new(descriptor.labels.len(), shape.is_none())),
             search: Search::new(&descriptor.bounds),
             per_second: descriptor.name.unit().and_then(|unit| unit.per_second()).unwrap_or(1.0),
+            samples: descriptor.samples.clone(),
             shape,
             registered: now,
             shared,
@@ -159,6 +168,12 @@ impl FamilyCore {
     /// How many of its unit a second is, if that is a unit of time; else 1.
     pub(crate) fn per_second(&self) -> f64 {
         self.per_second
+    }
+
+    /// Where samples are kept, if this is a family of distributions.
+    #[inline(always)]
+    pub(crate) fn samples(&self) -> Option<&SampleLog> {
+        self.samples.as_deref()
     }
 
     pub(crate) fn descriptor(&self) -> &Descriptor {

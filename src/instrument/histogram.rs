@@ -8,6 +8,7 @@ use crate::{
     clock::SharedClock,
     descriptor::Kind,
     family::{core::FamilyCore, table::Found},
+    samples::Sample,
 };
 use std::{fmt, time::Duration};
 
@@ -37,10 +38,10 @@ use std::{fmt, time::Duration};
 /// ```
 #[derive(Clone)]
 pub struct Histogram<H = Kept> {
-    hold: H,
+    pub(super) hold: H,
 }
 
-/// What a histogram has counted at one moment; see [`Histogram::get`].
+/// What a histogram or a distribution has counted at one moment; see [`Histogram::get`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observations {
     counts: Vec<u64>,
@@ -66,20 +67,45 @@ impl<H: Hold> Histogram<H> {
     /// Counts `value` as often as `count` says.
     #[inline(always)]
     pub fn observe_many(&self, value: f64, count: u64) {
+        self.count(value, count);
+    }
+
+    /// As [`observe`](Histogram::observe), and keeps the value as a sample if the family keeps any and somebody reads them.
+    #[inline(always)]
+    pub(super) fn observe_and_keep(&self, value: f64) {
+        if self.count(value, 1)
+            && let Some(samples) = self.hold.family().samples()
+            && samples.is_read()
+        {
+            let life = self.hold.series().life;
+            samples.keep(Sample { life, value });
+        }
+    }
+
+    /// False if the series is over, and the observation was counted as late.
+    #[inline(always)]
+    fn count(&self, value: f64, count: u64) -> bool {
         let family = self.hold.family();
         let (bucket, addend) = match family.search().quick(value) {
             Some(bucket) => (bucket, value),
             None => search_further(family, value),
         };
-        if bank::observe(cells(&self.hold), bucket, addend, count).is_err() {
+        let counted = bank::observe(cells(&self.hold), bucket, addend, count).is_ok();
+        if !counted {
             family.late(count);
         }
+        counted
     }
 
     /// Counts a duration, in the histogram's unit if that is one of time, else in seconds.
     #[inline]
     pub fn observe_duration(&self, duration: Duration) {
-        self.observe(duration.as_secs_f64() * self.hold.family().per_second());
+        self.observe(self.in_unit(duration));
+    }
+
+    #[inline]
+    pub(super) fn in_unit(&self, duration: Duration) -> f64 {
+        duration.as_secs_f64() * self.hold.family().per_second()
     }
 
     /// Runs `work` and counts how long it took. If it panics, nothing is counted.
@@ -101,8 +127,10 @@ impl<H: Hold> Histogram<H> {
         result
     }
 
+    /// A distribution's timings come here too, and are kept.
     fn observe_since(&self, start: Duration) {
-        self.observe_duration(self.hold.family().clock().monotonic().saturating_sub(start));
+        let elapsed = self.hold.family().clock().monotonic().saturating_sub(start);
+        self.observe_and_keep(self.in_unit(elapsed));
     }
 
     /// What it has counted so far, over all threads; nothing once the series is removed. Takes a lock: for tests and
@@ -171,7 +199,7 @@ impl Observations {
     }
 }
 
-/// Counts its own life in a histogram when it is dropped; see [`Histogram::start_timer`].
+/// Counts its own life in a histogram or a distribution when it is dropped; see [`Histogram::start_timer`].
 ///
 /// ```
 /// # fn main() -> Result<(), tidegauge::RegisterError> {
@@ -206,7 +234,7 @@ impl<H: Hold> Timer<H> {
     pub fn stop(mut self) -> Duration {
         let elapsed = self.elapsed();
         if let Some(histogram) = self.histogram.take() {
-            histogram.observe_duration(elapsed);
+            histogram.observe_and_keep(histogram.in_unit(elapsed));
         }
         elapsed
     }

@@ -7,8 +7,9 @@ use crate::{
         Family,
         core::{FamilyCore, Shared},
     },
-    instrument::{Instrument, Kept, buckets::Buckets, histogram::Histogram},
+    instrument::{Instrument, Kept, buckets::Buckets, distribution::Distribution, histogram::Histogram},
     name::{LabelName, MetricName},
+    samples,
 };
 use std::{marker::PhantomData, sync::Arc, time::Duration};
 
@@ -34,6 +35,7 @@ pub struct InstrumentBuilder<'a, I, L = Unlabelled> {
     unit: Option<&'a str>,
     labels: Vec<String>,
     buckets: Option<Buckets>,
+    samples: usize,
     limit: usize,
     expire_after: Option<Duration>,
     own: bool,
@@ -49,6 +51,7 @@ impl<'a, I: Instrument> InstrumentBuilder<'a, I> {
             unit: None,
             labels: Vec::new(),
             buckets: None,
+            samples: samples::DEFAULT_CAPACITY,
             limit: DEFAULT_SERIES_LIMIT,
             expire_after: None,
             own: false,
@@ -65,6 +68,7 @@ impl<'a, I: Instrument> InstrumentBuilder<'a, I> {
             unit: self.unit,
             labels: labels.iter().map(|label| label.as_ref().to_owned()).collect(),
             buckets: self.buckets,
+            samples: self.samples,
             limit: self.limit,
             expire_after: self.expire_after,
             own: self.own,
@@ -105,6 +109,7 @@ impl<I: Instrument, L> InstrumentBuilder<'_, I, L> {
             unit: self.unit,
             labels,
             bounds: self.buckets.as_ref().map(Buckets::shared),
+            samples: I::KEEPS_SAMPLES.then_some(self.samples),
             own: self.own,
         };
         let make = |descriptor, shared: Arc<Shared>, now| {
@@ -127,6 +132,22 @@ impl<L> InstrumentBuilder<'_, Histogram, L> {
     /// The boundaries of the buckets; by default ones that fit the unit, see [`Buckets`].
     pub fn buckets(mut self, buckets: Buckets) -> Self {
         self.buckets = Some(buckets);
+        self
+    }
+}
+
+impl<L> InstrumentBuilder<'_, Distribution, L> {
+    /// The boundaries of the buckets; by default ones that fit the unit, see [`Buckets`].
+    pub fn buckets(mut self, buckets: Buckets) -> Self {
+        self.buckets = Some(buckets);
+        self
+    }
+
+    /// How many samples of the family, all its series together, wait for each exporter that sends raw samples until that collects;
+    /// by default 4,096, and at most 1,048,576. When so many wait, further ones are dropped and counted. Each takes 16 bytes
+    /// (the number is rounded up to a power of two for that), from the moment in which such an exporter is attached.
+    pub fn samples(mut self, capacity: usize) -> Self {
+        self.samples = capacity;
         self
     }
 }

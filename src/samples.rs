@@ -647,6 +647,7 @@ mod tests {
             .collect();
         let sample = |value| Sample { life: 7, value };
         log.keep_in(parent, sample(1.0));
+        log.slots[0].ring.get().unwrap().claim();
 
         // The child's memory is the parent's from here on.
         log.keep_in(child, sample(2.0));

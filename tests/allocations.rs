@@ -96,6 +96,7 @@ fn recording_allocates_nothing_once_a_thread_has_touched_the_cells() {
     let balance = registry.up_down_counter("e", "E.").register().unwrap();
     let buckets = Buckets::linear(-5.0, 1.0, 50).unwrap();
     let histogram = registry.histogram("f", "F.").buckets(buckets).register().unwrap();
+    let distribution = registry.distribution("g", "G.").register().unwrap();
     let record = || {
         counter.inc();
         counter.add(7);
@@ -117,6 +118,11 @@ fn recording_allocates_nothing_once_a_thread_has_touched_the_cells() {
         histogram.time(|| ());
         histogram.start_timer().discard();
         drop(histogram.start_timer());
+        distribution.observe(3.0);
+        distribution.observe(f64::INFINITY);
+        distribution.observe_duration(Duration::from_secs(1));
+        distribution.time(|| ());
+        drop(distribution.start_timer());
         drop((counter.clone(), gauge.clone()));
     };
     record();
@@ -144,6 +150,7 @@ fn looking_a_series_up_allocates_nothing_once_it_is_there() {
         .unwrap();
     let levels = registry.gauge("b", "B.").labels(["zone"]).register().unwrap();
     let sizes = registry.histogram("c", "C.").labels(["zone"]).register().unwrap();
+    let waits = registry.distribution("e", "E.").labels(["zone"]).register().unwrap();
     let many = registry
         .counter("d", "D.")
         .labels(["1", "2", "3", "4", "5", "6", "7", "8", "9"].map(|n| format!("l{n}")));
@@ -158,6 +165,7 @@ fn looking_a_series_up_allocates_nothing_once_it_is_there() {
         levels.with(["zürich"]).set(1.0);
         levels.with(["zürich"]).inc();
         sizes.with([""]).observe(1.0);
+        waits.with([""]).observe(1.0);
         many.with([
             "1",
             "2",

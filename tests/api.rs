@@ -1433,6 +1433,7 @@ mod registration {
             registry.int_gauge("d", "D.").register().unwrap().inc();
             registry.up_down_counter("e", "E.").register().unwrap().inc();
             registry.histogram("f", "F.").register().unwrap().observe(1.0);
+            registry.distribution("h", "H.").register().unwrap().observe(1.0);
             registry
                 .counter("g", "G.")
                 .labels(["x", "y"])
@@ -1441,7 +1442,7 @@ mod registration {
                 .with(["1", "2"])
                 .inc();
         }
-        for name in ["a", "b", "c", "d", "e", "f", "g"] {
+        for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {
             testing::assert_value(&registry, name, [], 2.0);
         }
     }
@@ -1509,6 +1510,21 @@ mod registration {
             |registry| registry.counter("jobs_total", "Jobs.").register(),
             |registry| registry.float_counter("jobs", "Jobs.").register(),
             &["\"jobs\"", "\"jobs_total\"", "kind", "Counter", "FloatCounter"],
+        );
+        conflict(
+            |registry| registry.histogram("wait", "Waits.").register(),
+            |registry| registry.distribution("wait", "Waits.").register(),
+            &["\"wait\"", "with kind Histogram, and now with Distribution"],
+        );
+        conflict(
+            |registry| registry.distribution("wait", "Waits.").labels(["queue"]).register(),
+            |registry| registry.histogram("wait", "Waits.").labels(["queue"]).register(),
+            &["\"wait\"", "with kind Distribution, and now with Histogram"],
+        );
+        conflict(
+            |registry| registry.distribution("wait", "Waits.").register(),
+            |registry| registry.gauge("wait", "Waits.").register(),
+            &["with kind Distribution, and now with Gauge"],
         );
         conflict(
             |registry| {

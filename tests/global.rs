@@ -7,9 +7,9 @@ use std::{
     thread,
 };
 use tidegauge::{
-    LazyCounter, LazyCounterFamily, LazyFloatCounter, LazyFloatCounterFamily, LazyGauge, LazyGaugeFamily,
-    LazyHistogram, LazyHistogramFamily, LazyIntGauge, LazyIntGaugeFamily, LazyUpDownCounter, LazyUpDownCounterFamily,
-    Registry, global, set_global,
+    LazyCounter, LazyCounterFamily, LazyDistribution, LazyDistributionFamily, LazyFloatCounter, LazyFloatCounterFamily,
+    LazyGauge, LazyGaugeFamily, LazyHistogram, LazyHistogramFamily, LazyIntGauge, LazyIntGaugeFamily,
+    LazyUpDownCounter, LazyUpDownCounterFamily, Registry, global, set_global,
     testing::{assert_change, assert_value, value, with_global},
 };
 
@@ -56,6 +56,13 @@ static BALANCES: LazyUpDownCounterFamily<1> = LazyUpDownCounterFamily::new("bala
 static HISTOGRAMS: LazyHistogramFamily<1> = LazyHistogramFamily::new("sizes", "S.", &["a"])
     .buckets(&[10.0])
     .unit("By");
+static DISTRIBUTION: LazyDistribution = LazyDistribution::new("latency_seconds", "Latency.")
+    .buckets(&[0.5])
+    .samples(100);
+static DISTRIBUTIONS: LazyDistributionFamily<1> = LazyDistributionFamily::new("lengths", "L.", &["a"])
+    .buckets(&[1.0, 2.0])
+    .samples(100)
+    .unit("By");
 
 #[test]
 fn a_static_of_every_kind_is_used_as_what_it_stands_for() {
@@ -78,6 +85,8 @@ fn a_static_of_every_kind_is_used_as_what_it_stands_for() {
         INTEGERS.with(["x"]).dec();
         BALANCES.with(["x"]).inc();
         HISTOGRAMS.with(["x"]).observe_many(9.0, 7);
+        DISTRIBUTION.observe(0.25);
+        DISTRIBUTIONS.with(["x"]).observe(2.0);
         for (name, expected) in [
             ("jobs_total", 1.0),
             ("energy_joules_total", 1.5),
@@ -91,12 +100,16 @@ fn a_static_of_every_kind_is_used_as_what_it_stands_for() {
             ("integers", -1.0),
             ("balances", 1.0),
             ("sizes_bytes", 7.0),
+            ("latency_seconds", 1.0),
+            ("lengths_bytes", 1.0),
         ] {
             assert_value(registry, name, [], expected);
         }
-        assert_eq!(registry.snapshot().families().count(), 12);
+        assert_eq!(registry.snapshot().families().count(), 14);
         assert_eq!(HISTOGRAM.get().counts(), [0, 1, 0]);
         assert_eq!(HISTOGRAMS.with(["x"]).get().counts(), [7, 0]);
+        assert_eq!(DISTRIBUTION.get().counts(), [1, 0]);
+        assert_eq!(DISTRIBUTIONS.with(["x"]).get().counts(), [0, 1, 0]);
         // Whatever the instrument can do.
         let kept = COUNTERS.handle(["x", "1"]);
         kept.inc();

@@ -79,8 +79,11 @@ impl Ring {
     /// Gives what is in it at this moment to `take`, in order, up to the first place that is claimed but not written. Gives nothing if
     /// another reader is at it.
     pub(crate) fn drain(&self, mut take: impl FnMut(u64, u64)) {
-        // Acquire and release: this reader sees the places and the head as the last one left them.
-        if self.reading.swap(true, Ordering::Acquire) {
+        // Acquire, the partner of the release at the end: this reader sees the places and the head as the last one left them.
+        let alone = self
+            .reading
+            .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
+        if alone.is_err() {
             return;
         }
         let tail = self.tail.load(Ordering::Relaxed);
@@ -115,6 +118,12 @@ impl Ring {
         self.tail.store(0, Ordering::Relaxed);
         self.head.store(0, Ordering::Relaxed);
         self.reading.store(false, Ordering::Relaxed);
+    }
+
+    /// Claims a place and does not write it, as a thread does that is suspended, or lost in a fork; its number.
+    #[cfg(test)]
+    pub(crate) fn claim(&self) -> u64 {
+        self.tail.fetch_add(1, Ordering::Relaxed)
     }
 
     #[inline]
@@ -153,8 +162,7 @@ mod tests {
     fn a_thread_that_has_claimed_a_place_and_not_written_it_holds_nobody_up() {
         let ring = Ring::new(2);
         assert!(ring.push(1, 10));
-        // As one does that is suspended in between.
-        let claimed = ring.tail.fetch_add(1, Ordering::Relaxed);
+        let claimed = ring.claim();
         assert!(!ring.push(3, 30), "the queue is full");
         assert_eq!(taken(&ring), [(1, 10)]);
         assert!(ring.push(3, 30) && taken(&ring).is_empty());
@@ -173,7 +181,7 @@ mod tests {
         assert_eq!(second, Some(Vec::new()));
 
         assert!(ring.push(1, 10));
-        ring.tail.fetch_add(1, Ordering::Relaxed);
+        ring.claim();
         ring.reading.store(true, Ordering::Relaxed);
         ring.clear();
         assert!(ring.push(3, 30) && ring.push(4, 40));

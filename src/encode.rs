@@ -20,6 +20,8 @@ mod openmetrics;
 #[cfg(feature = "otlp")]
 pub(crate) mod otlp;
 mod samples;
+#[cfg(feature = "statsd")]
+pub(crate) mod statsd;
 mod template;
 mod text;
 

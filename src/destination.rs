@@ -5,6 +5,8 @@
 
 #[cfg(feature = "otlp")]
 pub(crate) mod otlp;
+#[cfg(feature = "statsd")]
+pub(crate) mod statsd;
 
 use crate::snapshot::FamilySnapshot;
 use std::{fmt, time::Duration};

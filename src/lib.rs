@@ -134,6 +134,8 @@ mod exports {
     pub use crate::descriptor::Kind;
     #[cfg(feature = "otlp")]
     pub use crate::destination::otlp::{Compression, Otlp, OtlpBuilder, OtlpError, Protocol, TemporalityPreference};
+    #[cfg(feature = "statsd")]
+    pub use crate::destination::statsd::{Cardinality, Dialect, HistogramLines};
     pub use crate::destination::{Activity, Answer, BatchId, Destination, Payload, Preferences, Temporality};
     pub use crate::encode::{EncodeOptions, Format};
     pub use crate::error::RegisterError;

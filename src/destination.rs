@@ -89,13 +89,6 @@ pub trait Destination: Send + 'static {
     /// nothing, nothing is sent, and what it took counts as said.
     fn encode(&mut self, points: &mut Points<'_>, payload: &mut Vec<u8>);
 
-    /// Whether it wants the samples of a [`Distribution`](crate::Distribution) one by one, as [`Value::Samples`](crate::Value::Samples),
-    /// rather than counted in buckets; by default it does not. It is asked for such families, and should always say the same of one.
-    fn wants_samples(&self, family: &FamilySnapshot) -> bool {
-        let _ = family;
-        false
-    }
-
     /// Sends one payload, and returns before `timeout` is over; an exporter that is being shut down does not wait for longer.
     fn send(&mut self, payload: &Payload, timeout: Duration) -> Answer;
 
@@ -141,6 +134,9 @@ pub struct Preferences {
     /// What the payloads of one collection are spread over; by default they are sent at once. For far ends that lose what
     /// they have no room for, without a word.
     pub spread: Option<Duration>,
+    /// Whether it wants the samples of each [`Distribution`](crate::Distribution) one by one, as
+    /// [`Value::Samples`](crate::Value::Samples), rather than counted in buckets; by default it does not.
+    pub samples: bool,
     /// Whether nothing is to be exported at all.
     pub disabled: bool,
 }

@@ -23,6 +23,7 @@ mod random;
 mod removals;
 pub(crate) mod report;
 pub(crate) mod retry;
+mod sampling;
 mod schedule;
 pub(crate) mod sender;
 pub(crate) mod state;
@@ -244,6 +245,7 @@ impl Exporter {
             send_timeout,
             retry_for,
             spread,
+            samples,
             disabled,
         } = self.destination.preferences();
         let interval = self.interval.or(interval).unwrap_or(DEFAULT_INTERVAL);
@@ -273,6 +275,19 @@ impl Exporter {
             own.give_up(&name);
             StartError::metrics(error)
         })?;
+        let samples = match samples {
+            false => None,
+            true => {
+                let reader = registry.attach_samples();
+                if reader.is_none() {
+                    own.give_up(&name);
+                    return Err(StartError::setting(
+                        "destination: wants samples, and as many exporters of the registry as can have them do; end one of these",
+                    ));
+                }
+                reader
+            }
+        };
         let mut random = self.seed.map_or_else(Random::from_process, Random::new);
         let retry_for = self.retry.retry_for.or(retry_for).unwrap_or(DEFAULT_RETRY_FOR);
         let retry = Retry::new(self.retry, retry_for, Random::new(random.next()));
@@ -300,6 +315,7 @@ impl Exporter {
                 SenderSettings {
                     filter: self.filter,
                     dead_letters: self.dead_letters,
+                    samples,
                     retry,
                     send_timeout: self.send_timeout.or(send_timeout).unwrap_or(DEFAULT_SEND_TIMEOUT),
                     backlog_pause: interval / PACE,

@@ -306,7 +306,6 @@ impl Registry {
 
     /// A reader for an exporter, of the samples that distributions are given from now on; none if there are as many as a registry
     /// can have. See [`samples`](crate::samples) for how it goes with snapshots.
-    #[cfg_attr(not(test), allow(dead_code))] // exporters that send raw samples ask for it
     pub(crate) fn attach_samples(&self) -> Option<SampleReader> {
         SampleReader::attach(&self.inner.shared.samples)
     }

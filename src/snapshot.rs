@@ -117,7 +117,7 @@ pub enum Value<'a> {
     /// Of a [`Kind::Histogram`].
     Histogram(HistogramValue<'a>),
     /// Samples of a [`Distribution`](crate::Distribution), for a [destination that wants
-    /// them](crate::Destination::wants_samples); never in a [`Snapshot`].
+    /// them](crate::Preferences::samples); never in a [`Snapshot`].
     Samples(&'a [f64]),
 }
 

@@ -13,12 +13,16 @@ use super::{
     points::{Points, Position, Refused, Taken},
     removals::Removals,
     retry::{Decision, Retry},
+    sampling::{Drained, Sampling},
     state::Shared,
-    work::{Claim, Part, Work},
+    work::{Batch, Claim, Part, Work},
 };
 use crate::{
+    departure::Departure,
     destination::{Activity, Answer, BatchId, Destination, Payload, Verdict},
+    samples::SampleReader,
     scrape::Filter,
+    snapshot::FamilySnapshot,
 };
 use std::{
     collections::VecDeque,
@@ -40,6 +44,7 @@ pub(crate) struct Sender {
     backlog_pause: Duration,
     pace: Pace,
     removals: Removals,
+    sampling: Option<Sampling>,
     work: Option<Progressing>,
     /// Up to when what was begun to be sent counts, since the Unix epoch.
     newest: Duration,
@@ -73,6 +78,8 @@ struct Progressing {
 pub(crate) struct SenderSettings {
     pub(crate) filter: Option<Filter>,
     pub(crate) dead_letters: Option<DeadLetters>,
+    /// For a destination that sends samples.
+    pub(crate) samples: Option<SampleReader>,
     pub(crate) retry: Retry,
     pub(crate) send_timeout: Duration,
     /// Between two collections of a backlog.
@@ -117,6 +124,7 @@ impl Sender {
             backlog_pause: settings.backlog_pause,
             pace: Pace::new(settings.spread),
             removals: Removals::default(),
+            sampling: settings.samples.map(Sampling::new),
             work: None,
             newest: Duration::ZERO,
             flight: None,
@@ -238,10 +246,11 @@ impl Sender {
             .take(&self.shared.inbox, batch.removals, self.filter.as_ref());
         self.shared.telemetry.dropped_points.removed_series.add(lost);
         let departures = self.removals.pending().to_vec();
+        let samples = self.drain_samples(&batch, &departures);
         let points = batch.points + departures.len() as u64;
         let (sequence, newest) = (batch.sequence, self.newest);
         let Some(work) = self.call("temporality", |destination| {
-            Work::new(batch, departures, newest, destination)
+            Work::new(batch, departures, samples, newest, destination)
         }) else {
             // As with one whose encoding panics: what it had is in the next one.
             self.shared.telemetry.points.carried_over.add(points);
@@ -264,6 +273,20 @@ impl Sender {
             furthest: Position::default(),
         });
         true
+    }
+
+    /// Takes the samples for a collection, if the exporter sends any; those of an older one are left for the newest.
+    fn drain_samples(&mut self, batch: &Batch, departures: &[Arc<Departure>]) -> Option<Vec<FamilySnapshot>> {
+        let sampling = self.sampling.as_mut()?;
+        if self.shared.with(|state| state.queue.len() > 0) {
+            return Some(Vec::new());
+        }
+        let Drained { families, lost } = sampling.drain(batch, departures);
+        self.shared.telemetry.dropped_points.samples.add(lost);
+        // Their samples were all that is sent of them.
+        let gone = departures.iter().filter(|departure| Sampling::takes(&departure.family));
+        self.removals.forget(&gone.cloned().collect::<Vec<_>>());
+        Some(families)
     }
 
     /// Asks something of the destination, which is the application's; none if that panics.

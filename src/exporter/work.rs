@@ -1,6 +1,6 @@
 //! What is to be sent of one collection: its families, and the last values of series that were removed before it.
 
-use super::{marks::can_be_increments, points::Position};
+use super::{marks::can_be_increments, points::Position, sampling::Sampling};
 use crate::{
     departure::Departure,
     descriptor::Descriptor,
@@ -32,6 +32,8 @@ pub(crate) struct Work {
     departures: Vec<Arc<Departure>>,
     /// Up to when the values of each departure count.
     ends: Vec<Duration>,
+    /// Families of which each place has samples.
+    samples: Vec<FamilySnapshot>,
     items: Vec<Planned>,
     /// How many places there are in the items before each, and in all.
     places: Vec<usize>,
@@ -46,6 +48,7 @@ struct Planned {
 enum Source {
     Departure(usize),
     Family(usize),
+    Samples(usize),
 }
 
 /// A family of the batch, or one removed series.
@@ -105,13 +108,15 @@ impl Part {
 impl Work {
     /// What of a batch goes to a destination, behind the series that were removed and are not delivered yet: the removed ones of
     /// each family before the family, so that a label set that was removed and came back is sent in that order. What was sent
-    /// before it counts up to `after`.
+    /// before it counts up to `after`. Families of which there are `samples`, even if there are none just now, go as these alone.
     pub(crate) fn new(
         mut batch: Batch,
         departures: Vec<Arc<Departure>>,
+        samples: Option<Vec<FamilySnapshot>>,
         after: Duration,
         destination: &dyn Destination,
     ) -> Self {
+        let counted = |family: &FamilySnapshot| samples.is_none() || !Sampling::takes(family);
         let ends = ends(&departures, after, &mut batch.time);
         let plan = |source, family: &FamilySnapshot| Planned {
             source,
@@ -123,20 +128,32 @@ impl Work {
         let address = |family: &FamilySnapshot| Arc::as_ptr(&family.descriptor);
         let mut departed: HashMap<*const Descriptor, Vec<Planned>> = HashMap::new();
         for (index, departure) in departures.iter().enumerate() {
+            if !counted(&departure.family) {
+                continue;
+            }
             let of_family = departed.entry(address(&departure.family)).or_default();
             of_family.push(plan(Source::Departure(index), &departure.family));
         }
         let mut items = Vec::with_capacity(departures.len() + batch.snapshot.families.len());
         for (index, family) in batch.snapshot.families.iter().enumerate() {
+            if !counted(family) {
+                continue;
+            }
             items.extend(departed.remove(&address(family)).unwrap_or_default());
             items.push(plan(Source::Family(index), family));
         }
         // Of families that are gone as a whole.
         items.extend(departed.into_values().flatten());
+        let samples = samples.unwrap_or_default();
+        items.extend((0..samples.len()).map(|index| Planned {
+            source: Source::Samples(index),
+            temporality: Temporality::Cumulative,
+        }));
         let mut work = Work {
             batch,
             departures,
             ends,
+            samples,
             items,
             places: vec![0],
         };
@@ -172,6 +189,7 @@ impl Work {
         match self.items[index].source {
             Source::Departure(index) => Item::Departed(&self.departures[index]),
             Source::Family(index) => Item::Family(&self.batch.snapshot.families[index]),
+            Source::Samples(index) => Item::Family(&self.samples[index]),
         }
     }
 
@@ -187,7 +205,7 @@ impl Work {
     #[inline]
     pub(crate) fn time(&self, index: usize) -> Duration {
         match self.items[index].source {
-            Source::Family(_) => self.batch.time,
+            Source::Family(_) | Source::Samples(_) => self.batch.time,
             Source::Departure(index) => self.ends[index],
         }
     }

@@ -101,6 +101,7 @@ impl Destination for PacketEnd {
             interval: Some(INTERVAL),
             retry_for: Some(Duration::ZERO),
             spread: self.spread,
+            samples: true,
             ..Preferences::default()
         }
     }
@@ -178,10 +179,6 @@ impl Destination for PacketEnd {
                 left -= 1;
             }
         }
-    }
-
-    fn wants_samples(&self, _: &FamilySnapshot) -> bool {
-        true
     }
 
     fn send(&mut self, payload: &Payload, _: Duration) -> Answer {
@@ -403,6 +400,52 @@ fn messages_are_sent_without_points_and_dropped_with_their_packet() {
         (rig.far_end.total("jobs_total{}"), rig.far_end.total("message")),
         (4.0, 2.0)
     );
+}
+
+#[test]
+fn samples_arrive_with_their_labels_and_what_is_lost_is_counted() {
+    let mut rig = Rig::new(PacketEnd::new(3));
+    let sizes = rig
+        .registry
+        .distribution("size", "Sizes.")
+        .labels(["user"])
+        .samples(8)
+        .limit(2);
+    let sizes = sizes.register().unwrap();
+    for value in 1..=5 {
+        sizes.with(["a"]).observe(f64::from(value));
+    }
+    sizes.with(["b"]).observe(100.0);
+    assert!(sizes.remove(["b"]));
+    assert!(rig.flush(SECOND).is_ok());
+    assert_eq!(rig.far_end.total("size{a}samples"), 15.0);
+    assert_eq!(rig.far_end.total("size{b}samples"), 100.0, "of a series that is gone");
+    assert_eq!(
+        rig.far_end.total("size{a}0"),
+        0.0,
+        "nothing comes twice, as a histogram"
+    );
+
+    for _ in 0..10 {
+        sizes.with(["a"]).observe(1.0);
+    }
+    sizes.with(["c"]).observe(7.0);
+    assert!(rig.flush(SECOND).is_ok());
+    assert_eq!(rig.far_end.total("size{a}samples"), 23.0, "there is room for eight");
+    assert_eq!(rig.stats().dropped_samples, 3);
+
+    sizes.with(["c"]).observe(7.0);
+    sizes.with(["d"]).observe(9.0);
+    assert!(rig.flush(SECOND).is_ok());
+    assert_eq!(rig.far_end.total("size{c}samples"), 7.0);
+    assert_eq!(rig.far_end.total("size{true}samples"), 9.0, "past the limit");
+
+    sizes.with(["a"]).observe(3.0);
+    rig.far_end.with(|network| network.script = [Fate::CarriedOver].into());
+    assert!(rig.flush(SECOND).is_err());
+    assert!(rig.flush(SECOND).is_ok());
+    assert_eq!(rig.far_end.total("size{a}samples"), 23.0);
+    assert_eq!(rig.stats().dropped_superseded_points, 1);
 }
 
 #[test]

@@ -315,8 +315,8 @@ impl Answer {
         self
     }
 
-    /// The payload before, whose answer was [provisional](Answer::provisional), has not arrived either: what it held joins a
-    /// later one.
+    /// The payload before, whose answer was [provisional](Answer::provisional), has not arrived either: what both held is encoded
+    /// anew, or joins the next collection. Meant for [`retry`](Answer::retry).
     pub fn blaming_previous(mut self) -> Self {
         self.blames_previous = true;
         self

@@ -30,6 +30,7 @@
 //! | `exporter.rs` and its folder | collections in a bounded queue, marks of what has arrived, waits and repetitions |
 //! | `destination.rs` | what a protocol says for itself; the trait for those of users' own |
 //! | `destination/otlp.rs` and its folder | settings, environment and answers of OTLP; its bytes are in `encode/otlp.rs` |
+//! | `destination/statsd.rs` and its folder | settings, environment, origin and messages of StatsD, and counts of its client; its lines are in `encode/statsd.rs` |
 //! | `transport.rs` and its folder | bytes out before a deadline |
 //! | `secret.rs`, `redact.rs`, `percent.rs` | credentials that rotate; text that may be shown; escapes of URLs and variables |
 //! | `own_metrics.rs` | what the crate says of itself, as metrics of the registry |
@@ -135,7 +136,10 @@ mod exports {
     #[cfg(feature = "otlp")]
     pub use crate::destination::otlp::{Compression, Otlp, OtlpBuilder, OtlpError, Protocol, TemporalityPreference};
     #[cfg(feature = "statsd")]
-    pub use crate::destination::statsd::{Cardinality, Dialect, HistogramLines};
+    pub use crate::destination::statsd::{
+        AlertType, Cardinality, Dialect, Event, HistogramLines, Messages, Priority, ServiceCheck, StatsD,
+        StatsDBuilder, StatsDError, Status,
+    };
     pub use crate::destination::{Activity, Answer, BatchId, Destination, Payload, Preferences, Temporality};
     pub use crate::encode::{EncodeOptions, Format};
     pub use crate::error::RegisterError;

@@ -5,5 +5,4 @@
 pub(crate) mod http;
 pub(crate) mod names;
 #[cfg(feature = "statsd")]
-#[cfg_attr(not(test), allow(dead_code))] // its destination is not there yet
 pub(crate) mod packets;

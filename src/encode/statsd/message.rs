@@ -1,4 +1,4 @@
-//! What is no metric of the registry: events and service checks of DogStatsD, and members of sets.
+//! What is no metric of the registry: events and service checks of DogStatsD, members of sets, and counts of the client's own.
 //!
 //! <https://docs.datadoghq.com/developers/dogstatsd/datagram_shell/?tab=events>; fields stand in the order of the official Go client,
 //! <https://github.com/DataDog/datadog-go/blob/master/statsd/format.go>.
@@ -18,6 +18,7 @@ pub(crate) enum Message<'a> {
     Event(EventFields<'a>),
     ServiceCheck(CheckFields<'a>),
     Set(SetFields<'a>),
+    Count(CountFields<'a>),
 }
 
 /// Something that happened.
@@ -58,6 +59,14 @@ pub(crate) struct SetFields<'a> {
     pub(crate) tags: &'a [(String, String)],
 }
 
+/// A count of something that the registry does not count.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CountFields<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) count: u64,
+    pub(crate) tags: &'a [(String, String)],
+}
+
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Put {
@@ -89,6 +98,10 @@ impl Encoder {
             Message::Set(set) => {
                 let names = self.series.show_message(set.name, set.tags);
                 packet.line(|out| set.push(names, out));
+            }
+            Message::Count(count) => {
+                let names = self.series.show_message(count.name, count.tags);
+                packet.line(|out| count.push(names, out));
             }
         }
         match packet.keep_if_it_fits(mark) {
@@ -167,6 +180,15 @@ impl SetFields<'_> {
         names.push_head(b"", None, out);
         SET_VALUE.push(self.member, out);
         out.extend_from_slice(b"|s");
+        names.push_tail(None, out);
+    }
+}
+
+impl CountFields<'_> {
+    fn push(&self, names: &Names, out: &mut Vec<u8>) {
+        names.push_head(b"", None, out);
+        push_unsigned(self.count, out);
+        out.extend_from_slice(b"|c");
         names.push_tail(None, out);
     }
 }

@@ -1,7 +1,10 @@
 // Its examples serve and push.
-#![cfg_attr(all(feature = "serve", feature = "otlp"), doc = include_str!("../README.md"))]
 #![cfg_attr(
-    not(all(feature = "serve", feature = "otlp")),
+    all(feature = "serve", feature = "otlp", feature = "statsd"),
+    doc = include_str!("../README.md")
+)]
+#![cfg_attr(
+    not(all(feature = "serve", feature = "otlp", feature = "statsd")),
     doc = "Metrics that go out both ways."
 )]
 //!

@@ -70,7 +70,8 @@ impl Asked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Mutex, mpsc};
+    use crate::sync::LongMutex;
+    use std::sync::mpsc;
 
     #[test]
     fn written_out_addresses_are_read() {
@@ -84,7 +85,7 @@ mod tests {
     #[test]
     fn an_answer_is_waited_for_again() {
         let (go, gate) = mpsc::channel::<()>();
-        let gate = Mutex::new(gate);
+        let gate = LongMutex::new(gate);
         let address = SocketAddr::from(([192, 0, 2, 1], 80));
         let look_up: Arc<LookUp> = Arc::new(move |_| {
             let _ = gate.lock().unwrap().recv();

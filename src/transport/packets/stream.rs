@@ -108,3 +108,30 @@ const PIECE: usize = 16 << 10;
 
 /// The shortest wait that every system knows.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::{io::Write, os::unix::net::UnixStream};
+
+    #[test]
+    fn what_the_far_end_says_does_not_hide_that_it_has_gone() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let mut stream = Stream::new(near.into()).unwrap();
+        assert!(stream.end().is_none());
+        far.write_all(b"welcome").unwrap();
+        assert!(stream.end().is_none());
+        far.write_all(b"goodbye").unwrap();
+        drop(far);
+        assert_eq!(stream.end().unwrap().kind(), io::ErrorKind::ConnectionAborted);
+    }
+
+    #[test]
+    fn a_far_end_that_talks_without_end_is_believed() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let mut stream = Stream::new(near.into()).unwrap();
+        far.write_all(&[b'x'; 64 << 10]).unwrap();
+        drop(far);
+        assert!(stream.end().is_none());
+    }
+}

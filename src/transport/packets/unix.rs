@@ -4,9 +4,12 @@
 //! receiver, the path is connected to once more within the same send. That costs microseconds and no network, so unlike TCP it
 //! is tried with each send.
 //!
-//! On a stream each packet is a frame: its length in four bytes, little-endian, and the packet
-//! (<https://docs.datadoghq.com/developers/dogstatsd/unix_socket/>). A frame that is not whole when the connection ends is
+//! On a stream each packet is a frame: its length in four bytes, little-endian, and the packet. DogStatsD's documentation
+//! (<https://docs.datadoghq.com/extend/dogstatsd/unix_socket/>) is silent on it; its official client is not
+//! (<https://github.com/DataDog/datadog-go/blob/master/statsd/uds.go>). A frame that is not whole when the connection ends is
 //! nothing to the server.
+//!
+//! A server that dies takes with it what it has not read yet, and no error says so.
 
 use super::{
     Sent,

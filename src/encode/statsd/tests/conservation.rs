@@ -1,13 +1,17 @@
 //! What was recorded is what a server has read, whatever names and label values are, wherever packets end.
 
 use super::{
+    super::{
+        Encoder,
+        message::{CheckFields, EventFields, Message, Put, SetFields},
+    },
     Bench, Settings, origin, pair,
-    reader::{Key, Rules, Server},
+    reader::{self, Key, Rules, Server},
     settings,
 };
 use crate::{
-    Buckets, Counter, Dialect, Family, FloatCounter, Gauge, Histogram, HistogramLines, Registry, UpDownCounter,
-    testing::ManualClock,
+    Buckets, Counter, Dialect, Distribution, Family, FloatCounter, Gauge, Histogram, HistogramLines, Registry,
+    UpDownCounter, testing::ManualClock,
 };
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -37,6 +41,7 @@ struct Families {
     open: Family<UpDownCounter, 2>,
     latency: Family<Histogram, 2>,
     shift: Family<Histogram, 2>,
+    waits: Family<Distribution, 2>,
 }
 
 /// What was recorded.
@@ -47,10 +52,19 @@ struct Recorded {
     gauges: HashMap<Series, f64>,
     /// Counts of buckets, the sum, and by how much the latter may be off.
     histograms: HashMap<Series, (Vec<u64>, f64, f64)>,
+    samples: HashMap<Series, Vec<(f64, u64)>>,
 }
 
 /// The names as they are registered.
-const NAMES: [&str; 6] = ["jobs.done", "energy/used", "load-1", "open", "latency_seconds", "shift"];
+const NAMES: [&str; 7] = [
+    "jobs.done",
+    "energy/used",
+    "load-1",
+    "open",
+    "latency_seconds",
+    "shift",
+    "waits",
+];
 
 impl Families {
     fn register(registry: &Registry, labels: &[String]) -> Families {
@@ -80,6 +94,11 @@ impl Families {
             shift: registry
                 .histogram(NAMES[5], "Shift.")
                 .buckets(shifts)
+                .labels(names)
+                .register()
+                .unwrap(),
+            waits: registry
+                .distribution(NAMES[6], "Waits.")
                 .labels(names)
                 .register()
                 .unwrap(),
@@ -114,6 +133,14 @@ impl Families {
                 let change = ((place - 0.5) * 100.0) as i64;
                 self.open.with(labels).add(change);
                 *recorded.gauges.entry(key).or_default() += change as f64;
+            }
+            6 => {
+                let value = (place - 0.5) * 1e-3;
+                let times = times % 10;
+                let waits = self.waits.with(labels);
+                (0..times).for_each(|_| waits.observe(value));
+                let samples = recorded.samples.entry(key).or_default();
+                samples.extend((0..times).map(|_| (value, 1)));
             }
             _ => {
                 let (histogram, bounds) = match family {
@@ -378,6 +405,9 @@ proptest! {
             prop_assert!((-1e-9..=most).contains(&off), "{}", off);
         }
         prop_assert_eq!(gauges, recorded.gauges);
+        for (series, recorded) in recorded.samples.iter().filter(|(_, recorded)| !recorded.is_empty()) {
+            prop_assert_eq!(&samples[series], recorded);
+        }
         for ((family, id, _), histogram) in recorded.histograms {
             match histograms {
                 HistogramLines::Samples => {
@@ -385,6 +415,57 @@ proptest! {
                 }
                 HistogramLines::Counters => check_counters((family, id), &histogram, &counters, dialect)?,
             }
+        }
+    }
+
+    #[test]
+    fn messages_are_one_line_each_whatever_is_in_them(
+        texts in prop::collection::vec(hostile(), 8),
+        status in 0..=3_u8,
+        protocol in 0..=6_u8,
+        timestamp in prop::option::of(any::<u64>()),
+    ) {
+        let mut encoder = Encoder::new(Settings { protocol, origin: origin(), ..settings(Dialect::DogStatsD) });
+        let tags = [pair("a", &texts[0]), pair(&texts[1], "b"), pair("c", &texts[2])];
+        let event = Message::Event(EventFields {
+            title: &texts[3],
+            text: &texts[4],
+            timestamp,
+            hostname: Some(&texts[5]),
+            aggregation_key: Some(&texts[6]),
+            source: Some(&texts[7]),
+            tags: &tags,
+            ..EventFields::default()
+        });
+        let check = Message::ServiceCheck(CheckFields {
+            name: &texts[3],
+            status,
+            timestamp,
+            hostname: Some(&texts[5]),
+            message: Some(&texts[4]),
+            tags: &tags,
+        });
+        let set = Message::Set(SetFields { name: &texts[3], member: &texts[4], tags: &tags });
+        for (message, is_set) in [(event, false), (check, false), (set, true)] {
+            let mut packet = Vec::new();
+            let put = encoder.put_message(&message, &mut packet);
+            let is_empty = texts[3].is_empty() || is_set && texts[4].is_empty();
+            prop_assert_eq!(put == Put::Written, !is_empty);
+            let packet = String::from_utf8(packet).unwrap();
+            let (written, key) = if put != Put::Written {
+                prop_assert!(packet.is_empty());
+                continue;
+            } else if is_set {
+                let rules = Rules { dialect: Dialect::DogStatsD, protocol, limit: 1432, ends_lines: false };
+                let lines = reader::read(&packet, rules).map_err(TestCaseError::fail)?;
+                prop_assert!(lines.len() == 1 && lines[0].values.len() == 1, "{}", packet);
+                (lines[0].tags.len(), "set")
+            } else {
+                let fields = reader::read_message(&packet).map_err(|error| TestCaseError::fail(format!("{packet}: {error}")))?;
+                let tags = fields.iter().find(|(key, _)| key == "#").map_or(0, |(_, tags)| tags.split(',').count());
+                (tags, "message")
+            };
+            prop_assert_eq!(written, if texts[1].is_empty() { 2 } else { 3 }, "{}: {}", key, packet);
         }
     }
 }

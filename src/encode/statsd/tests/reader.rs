@@ -200,6 +200,49 @@ fn dog_line(line: &str, protocol: u8) -> Result<Line, String> {
     Ok(line)
 }
 
+/// Reads a packet that is one event or one service check, and gives its fields and texts back; the title, the text and the message as
+/// they are sent.
+pub(super) fn read_message(packet: &str) -> Result<Vec<(String, String)>, String> {
+    if packet.chars().any(char::is_control) {
+        return Err("a control character, or a line break".into());
+    }
+    let mut read: Vec<(String, String)> = Vec::new();
+    let mut note = |key: &str, value: &str| read.push((key.to_owned(), value.to_owned()));
+    let (rest, known): (&str, &[&str]) = if let Some(event) = packet.strip_prefix("_e{") {
+        let (lengths, rest) = event.split_once("}:").ok_or("no lengths")?;
+        let (title, text) = lengths.split_once(',').ok_or("one length")?;
+        let length = |text: &str| text.parse::<usize>().map_err(|error| error.to_string());
+        let title = rest.get(..length(title)?).ok_or("a title of another length")?;
+        let rest = rest[title.len()..]
+            .strip_prefix('|')
+            .ok_or("a title of another length")?;
+        let text = rest.get(..length(text)?).ok_or("a text of another length")?;
+        note("title", title);
+        note("text", text);
+        (
+            &rest[text.len()..],
+            &["d:", "h:", "k:", "p:", "s:", "t:", "#", "c:", "e:", "card:"],
+        )
+    } else {
+        let check = packet.strip_prefix("_sc|").ok_or("neither of both")?;
+        let (name, rest) = check.split_once('|').ok_or("no status")?;
+        let (status, after) = rest.split_at_checked(1).ok_or("no status")?;
+        note("name", name);
+        note("status", status);
+        (after, &["d:", "h:", "#", "m:", "c:", "e:", "card:"])
+    };
+    let mut next = known.iter();
+    for field in rest.split('|').skip(1) {
+        let known = next.by_ref().find(|known| field.starts_with(**known));
+        let known = known.ok_or_else(|| format!("the field {field:?} does not belong there"))?;
+        note(known, &field[known.len()..]);
+    }
+    match rest.is_empty() || rest.starts_with('|') {
+        true => Ok(read),
+        false => Err("something behind the text".into()),
+    }
+}
+
 /// Of the rates that are read alike everywhere.
 fn weight_of(rate: Option<&str>) -> Result<u64, String> {
     match rate {

@@ -48,14 +48,17 @@ pub enum Dialect {
 #[non_exhaustive]
 pub enum HistogramLines {
     /// As samples at rates down to 0.0001, so that few of them stand for many observations. Servers that weigh samples by
-    /// their rates count each observation exactly; each sample lies within the bucket of the observations it stands for, so
-    /// quantiles lie within their buckets, too; and their sum comes as near to the histogram's as that allows.
+    /// their rates count each observation exactly; each sample lies within the bucket of the observations it stands for, so a
+    /// quantile is off by the width of its bucket at most; and their sum comes as near to the histogram's as that allows. What
+    /// it is off by is made up for with the next observations. A first bucket whose bound is above zero is taken to begin at zero.
     ///
     /// A histogram whose unit is one of time is sent in milliseconds, as `ms`; others as `h`, but to Etsy's server, which knows
     /// timers alone, all as `ms`.
     Samples,
-    /// As counters: one for each bucket, with the observations in it alone, one for their count and one for their sum. For servers
-    /// that do not weigh samples, and for exact sums.
+    /// As counters: `n.bucket.0_005` of the observations in each bucket alone, or `n.bucket` with the tag `le` where the dialect has
+    /// tags; `n.count` of all, and `n.sum` of what they come to, in the histogram's own unit. For servers that do not weigh
+    /// samples, and for exact sums. Those that have integers alone get the sum's whole part, and the fraction later; those that
+    /// refuse counters that fall get no sum until it has risen again.
     Counters,
 }
 

@@ -198,7 +198,7 @@ impl StatsD {
     /// | variable | default | |
     /// |---|---|---|
     /// | `DD_DOGSTATSD_URL` | | URL, with the schemes of [`StatsD`]; it wins over the next two |
-    /// | `DD_AGENT_HOST` | `127.0.0.1` | host over UDP, or a URL |
+    /// | `DD_AGENT_HOST` | `127.0.0.1` | host over UDP, perhaps with a port that wins over the next, or a URL |
     /// | `DD_DOGSTATSD_PORT` | 8125 | port over UDP |
     /// | `DD_DOGSTATSD_DISABLE` E | `false` | `true` exports nothing |
     /// | `DD_ENV`, `DD_SERVICE`, `DD_VERSION` E | | tags `env`, `service`, `version` |

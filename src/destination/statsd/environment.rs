@@ -115,11 +115,13 @@ impl Variables<'_> {
         }
         let host = host.unwrap_or_else(|| super::DEFAULT_HOST.to_owned());
         let is_bare_ipv6 = host.parse::<std::net::Ipv6Addr>().is_ok();
+        // Behind the brackets of an IPv6 address, if it has them.
+        let has_port = host.rsplit(']').next().is_some_and(|end| end.contains(':'));
         let mut url = match is_bare_ipv6 {
             true => format!("udp://[{host}]"),
             false => format!("udp://{host}"),
         };
-        if let Some(port) = port {
+        if let Some(port) = port.filter(|_| is_bare_ipv6 || !has_port) {
             let _ = write!(url, ":{port}");
         }
         Some(url)
@@ -234,6 +236,14 @@ mod tests {
         assert_eq!(url(&all[1..]).as_deref(), Some("udp://agent:9125"));
         assert_eq!(url(&all[1..2]).as_deref(), Some("udp://agent"));
         assert_eq!(url(&all[2..]).as_deref(), Some("udp://127.0.0.1:9125"));
+        for (host, expected) in [
+            ("::1", "udp://[::1]:9125"),
+            ("[::1]", "udp://[::1]:9125"),
+            ("[::1]:1", "udp://[::1]:1"),
+            ("agent:1", "udp://agent:1"),
+        ] {
+            assert_eq!(url(&[("DD_AGENT_HOST", host), all[2]]).as_deref(), Some(expected));
+        }
         assert_eq!(url(&[("DD_AGENT_HOST", "::1")]).as_deref(), Some("udp://[::1]"));
         let socket = [("DD_AGENT_HOST", "unix:///dsd.socket"), ("DD_DOGSTATSD_PORT", "1")];
         assert_eq!(url(&socket).as_deref(), Some("unix:///dsd.socket"));

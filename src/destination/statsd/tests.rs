@@ -520,3 +520,108 @@ fn what_the_system_refuses_is_carried_over_or_counted() {
     let lost = testing::value(&registry, name, [("reason", "superseded")]);
     assert_eq!(lost, Some(1.0));
 }
+
+#[test]
+fn a_port_without_a_listener_is_found_out() {
+    // Held by somebody who does not listen to it, so that nobody else gets it meanwhile.
+    let server = Server::start();
+    let closed = Server::start();
+    let port = closed.socket.local_addr().unwrap();
+    let statsd = StatsD::builder(format!("udp://{port}"))
+        .environment(false)
+        .origin_detection(false)
+        .build()
+        .unwrap();
+    // Connected elsewhere, the kernel refuses what comes from others.
+    closed.socket.connect(server.socket.local_addr().unwrap()).unwrap();
+    let (registry, exporter) = start(statsd);
+    let jobs = registry.counter("jobs", "Jobs.").register().unwrap();
+    jobs.add(3);
+    let error = exporter.flush(DEADLINE).unwrap_err().to_string();
+    assert!(error.contains(&port.to_string()), "{error}");
+
+    drop(closed);
+    let opened = Server {
+        socket: UdpSocket::bind(port).unwrap(),
+    };
+    opened.socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    jobs.add(4);
+    exporter.flush(DEADLINE).unwrap();
+    let lines = opened.lines_until("jobs:");
+    let jobs: Vec<&String> = lines.iter().filter(|line| line.starts_with("jobs:")).collect();
+    assert!(jobs.len() == 1 && jobs[0].starts_with("jobs:7|c"), "{lines:#?}");
+    // The packets that were lost were counted by the client, as sent and as dropped.
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.starts_with("datadog.dogstatsd.client.packets_dropped:")),
+        "{lines:#?}"
+    );
+}
+
+#[test]
+fn over_a_stream_all_lines_end() {
+    use std::{
+        io::{BufRead, BufReader},
+        net::TcpListener,
+    };
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("statsd+tcp://{}", listener.local_addr().unwrap());
+    let statsd = StatsD::builder(url).packet_size(64).build().unwrap();
+    let messages = statsd.messages();
+    let (registry, exporter) = start(statsd);
+    let jobs = registry.counter("jobs", "Jobs.").labels(["queue"]).register().unwrap();
+    let queues = ["mail", "print", "archive", "index", "bill", "ship"];
+    for queue in queues {
+        jobs.with([queue]).add(2);
+    }
+    messages.set("users", "u1", &[("country", "de")]);
+    // The listener's backlog takes the connection before it is accepted.
+    exporter.flush(DEADLINE).unwrap();
+    drop(exporter);
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut lines: Vec<String> = BufReader::new(stream)
+        .split(b'\n')
+        .map(|line| String::from_utf8(line.unwrap()).unwrap())
+        .collect();
+    lines.sort();
+    let mut expected: Vec<String> = queues.iter().map(|queue| format!("jobs.queue.{queue}:2|c")).collect();
+    expected.push("users.country.de:u1|s".to_owned());
+    expected.sort();
+    assert_eq!(lines, expected);
+}
+
+#[cfg(unix)]
+#[test]
+fn frames_hold_whole_packets() {
+    use std::{io::Read, os::unix::net::UnixListener};
+
+    let file = SocketFile::new("frames");
+    let listener = UnixListener::bind(&file.0).unwrap();
+    for scheme in ["unixstream", "unix"] {
+        let url = format!("{scheme}://{}", file.0.display());
+        let builder = StatsD::builder(url)
+            .environment(false)
+            .origin_detection(false)
+            .client_telemetry(false);
+        let (registry, exporter) = start(builder.build().unwrap());
+        let sizes = registry.distribution("sizes", "Sizes.").register().unwrap();
+        sizes.observe(1.5);
+        sizes.observe(2.0);
+        exporter.flush(DEADLINE).unwrap();
+        drop(exporter);
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        let (length, packet) = bytes.split_first_chunk().unwrap();
+        assert_eq!(u32::from_le_bytes(*length) as usize, packet.len(), "{scheme}");
+        assert_eq!(
+            std::str::from_utf8(packet).unwrap().trim_end(),
+            "sizes:1.5:2|d",
+            "{scheme}"
+        );
+    }
+}

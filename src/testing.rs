@@ -1,5 +1,5 @@
 //! For the tests of applications and libraries that record metrics: values read by name, a registry that stands in for the
-//! global one, and a clock that tests move.
+//! global one, and a clock that tests move. And for those who plan for what they push to: when a process would push.
 //!
 //! ```
 //! use tidegauge::{LazyCounter, testing};
@@ -21,11 +21,13 @@
 
 use crate::{
     clock::Clock,
+    exporter::{random::Random, schedule::Schedule},
     registry::{Registry, global::stand_in},
     snapshot::{SeriesSnapshot, Snapshot, Value},
     sync::{LongMutex, Mutex},
 };
 use std::{
+    iter,
     sync::{Arc, PoisonError},
     task::Waker,
     time::Duration,
@@ -201,5 +203,92 @@ impl Clock for ManualClock {
         if !times.wakers.iter().any(|known| known.will_wake(waker)) {
             times.wakers.push(waker.clone());
         }
+    }
+}
+
+/// When one process would collect: the times of an [`Exporter`](crate::Exporter) with these settings since it was started, without end,
+/// by the code that it waits by itself. Another `seed` is another process.
+///
+/// It is for capacity planning: the times of as many processes as there are to be, binned, are what a server has to bear. It
+/// takes a collection as done at once; what is sent begins then, and may be spread over the interval.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegauge::testing;
+///
+/// let interval = Duration::from_secs(10);
+/// let mut pushes_of_each_second = [0; 20];
+/// for process in 0..1400 {
+///     let times = testing::collection_times(interval, true, 0.1, process);
+///     for time in times.take_while(|time| *time < 2 * interval) {
+///         pushes_of_each_second[time.as_secs() as usize] += 1;
+///     }
+/// }
+/// // Instead of 1,400 in one of ten.
+/// assert!(pushes_of_each_second.iter().skip(2).all(|pushes| *pushes < 200));
+/// ```
+///
+/// # Panics
+///
+/// If the interval is zero, or `jitter` is not a part of the interval, from 0 to 1.
+pub fn collection_times(interval: Duration, phase: bool, jitter: f64, seed: u64) -> impl Iterator<Item = Duration> {
+    assert!(
+        !interval.is_zero(),
+        "interval: must not be zero; a second is short already"
+    );
+    assert!(
+        (0.0..=1.0).contains(&jitter),
+        "jitter: {jitter} is not a part of the interval; take 0 to 1"
+    );
+    let mut schedule = Schedule::new(interval, phase, jitter, Duration::ZERO, Random::new(seed));
+    iter::repeat_with(move || {
+        let time = schedule.next();
+        schedule.advance(time);
+        time
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn without_phase_and_jitter_all_processes_collect_at_once() {
+        for process in 0..100 {
+            let times: Vec<_> = collection_times(INTERVAL, false, 0.0, process).take(3).collect();
+            assert_eq!(times, [INTERVAL, 2 * INTERVAL, 3 * INTERVAL]);
+        }
+    }
+
+    #[test]
+    fn with_phase_and_jitter_each_collects_once_an_interval_and_all_together_evenly() {
+        let mut tenths = [0; 10];
+        for process in 0..10_000 {
+            let times: Vec<_> = collection_times(INTERVAL, true, 0.1, process).take(11).collect();
+            for pair in times.windows(2) {
+                let between = pair[1] - pair[0];
+                assert!(
+                    (INTERVAL * 9 / 10..INTERVAL * 11 / 10).contains(&between),
+                    "{process}: {between:?}"
+                );
+            }
+            tenths[(times[10].as_millis() % 10_000 / 1000) as usize] += 1;
+        }
+        assert!(tenths.iter().all(|count| (850..1150).contains(count)), "{tenths:?}");
+    }
+
+    #[test]
+    fn a_process_can_be_repeated() {
+        let times = |seed| collection_times(INTERVAL, true, 0.5, seed).take(20).collect::<Vec<_>>();
+        assert_eq!(times(7), times(7));
+        assert_ne!(times(7), times(8));
+    }
+
+    #[test]
+    #[should_panic(expected = "jitter: 1.5 is not a part of the interval")]
+    fn a_jitter_that_no_exporter_takes_is_named() {
+        let _ = collection_times(INTERVAL, true, 1.5, 0);
     }
 }

@@ -1,7 +1,7 @@
 //! From a URL to an exporter, and what is said of it at the end.
 
 use std::{error::Error, time::Duration};
-use tidegauge::{Exporter, ExporterHandle, Otlp, TemporalityPreference};
+use tidegauge::{Exporter, ExporterHandle, Otlp, StatsD, TemporalityPreference};
 
 /// The exporter of a URL: what is before the first `+` or `:` names the protocol. A further destination needs a line here, and one
 /// in the usage.
@@ -10,9 +10,10 @@ pub fn exporter(url: &str, delta: bool) -> Result<Exporter, Box<dyn Error>> {
     match scheme {
         "otlp+http" => otlp(&format!("http://{rest}"), delta),
         "otlp+https" => otlp(&format!("https://{rest}"), delta),
+        _ if scheme.starts_with("statsd+") || scheme.starts_with("dogstatsd+") => statsd(url),
         _ => Err(format!(
-            "{}: a URL begins with what is spoken there, which is otlp+http:// or otlp+https://; \
-             write one like otlp+http://127.0.0.1:4318",
+            "{}: a URL begins with what is spoken there, which is otlp+http://, otlp+https://, statsd+ or dogstatsd+ and a transport; \
+             write one like otlp+http://127.0.0.1:4318 or statsd+udp://127.0.0.1:8125",
             without_secrets(url)
         )
         .into()),
@@ -29,6 +30,13 @@ fn otlp(url: &str, delta: bool) -> Result<Exporter, Box<dyn Error>> {
         false => TemporalityPreference::Cumulative,
     };
     let destination = builder.service_name("load").temporality(temporality).build()?;
+    Ok(Exporter::new(destination))
+}
+
+/// Increments, whatever `--delta` says: there is nothing else in this protocol.
+fn statsd(url: &str) -> Result<Exporter, Box<dyn Error>> {
+    // What is said of this machine elsewhere is no part of a workload.
+    let destination = StatsD::builder(url).environment(false).build()?;
     Ok(Exporter::new(destination))
 }
 
@@ -83,9 +91,10 @@ mod tests {
             let error = exporter(url, false).expect_err("nothing speaks it").to_string();
             assert!(error.starts_with(shown) && !error.contains("secret"), "{error}");
         }
-        let error = exporter("otlp+http://me:secret@:1", false);
-        let error = error.expect_err("it has no host").to_string();
-        assert!(!error.contains("secret"), "{error}");
+        for url in ["otlp+http://me:secret@:1", "statsd+udp://me:secret@:1?secret"] {
+            let error = exporter(url, false).expect_err("it has no host").to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
     }
 
     #[test]
@@ -93,6 +102,27 @@ mod tests {
         for url in ["otlp+http://host:1", "otlp+http://host:1/v1/metrics"] {
             let exporter = format!("{:?}", exporter(url, true).expect("it is a URL"));
             assert!(exporter.contains("\"http://host:1/v1/metrics\""), "{exporter}");
+        }
+    }
+
+    #[test]
+    fn every_transport_of_statsd_is_a_scheme_and_the_dialect_may_be_another() {
+        for (url, address) in [
+            ("statsd+udp://127.0.0.1:8125", "udp://127.0.0.1:8125"),
+            ("statsd+tcp://[::1]:8125?dialect=graphite", "tcp://[::1]:8125"),
+            ("statsd+udp://host:8125?dialect=telegraf", "udp://host:8125"),
+            ("dogstatsd+udp://host:8125", "udp://host:8125"),
+            ("dogstatsd+unixgram:///run/datadog.sock", "unixgram:///run/datadog.sock"),
+            (
+                "dogstatsd+unixstream:///run/datadog.sock",
+                "unixstream:///run/datadog.sock",
+            ),
+        ] {
+            let exporter = format!("{:?}", exporter(url, false).expect("it is a URL"));
+            assert!(exporter.contains(&format!("{address:?}")), "{url}: {exporter}");
+        }
+        for url in ["statsd+http://host:8125", "statsd+udp://host:8125?dialect=morse"] {
+            exporter(url, false).expect_err("nothing speaks it");
         }
     }
 }

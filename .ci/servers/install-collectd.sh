@@ -12,7 +12,7 @@ folder=target/servers/collectd-$version
 reported() { local all; all=$("$folder/sbin/collectd" -h 2>&1) || true; grep -oE '^collectd [0-9.]+' <<<"$all" || true; }
 
 installed() {
-  [[ $(reported) == "collectd $version"?(.) ]] && [ -e "$folder/lib/statsd.so" ] && [ -e "$folder/types.db" ]
+  [[ $(reported) == "collectd $version"?(.) ]] && [ -e "$folder/lib/csv.so" ] && [ -e "$folder/types.db" ]
 }
 
 # Package lists that were never fetched, or that are older than the package, make the first download
@@ -32,7 +32,7 @@ if ! installed; then
     { echo "install-collectd: apt-get cannot download Debian's package collectd-core (above: why)" >&2; exit 1; }
   dpkg -x "$unpacked"/collectd-core_*.deb "$unpacked"
   mv -f "$unpacked/usr/sbin/collectd" "$folder/sbin/"
-  mv -f "$unpacked"/usr/lib/collectd/{statsd,unixsock,logfile}.so "$folder/lib/"
+  mv -f "$unpacked"/usr/lib/collectd/{statsd,csv,logfile}.so "$folder/lib/"
   mv -f "$unpacked/usr/share/collectd/types.db" "$folder/"
   installed || { echo "install-collectd: the package holds '$(reported)', wanted version $version of Debian 12" >&2; exit 1; }
 fi

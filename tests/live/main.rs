@@ -16,6 +16,7 @@ mod pushed;
 mod pushing;
 mod recorded;
 mod sample;
+mod statsd;
 mod tap;
 
 // What is pushed is read with the same words as in the tests of push, and the far end of a Collector is that of those

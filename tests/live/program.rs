@@ -75,6 +75,11 @@ impl Program {
         }
     }
 
+    /// Its number, by which the system lists what it has open.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What ctrl-c in a terminal sends.
     pub fn interrupt(&self) {
         self.signal("INT");

@@ -1,0 +1,168 @@
+//! A Collector of OpenTelemetry with its StatsD receiver, writing what comes of each of its windows into a file.
+
+use super::reading::{Metric, Reading, Timer};
+use super::sockets::{Kind, listens};
+use crate::json;
+use crate::points::{Attribute, Number, Point, Value, points, totals};
+use crate::program::{Folder, PATIENCE, Program, installed};
+use std::fs;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::Instant;
+
+pub struct StatsdCollector {
+    // Dropped in this order: first the server ends, then its folder goes.
+    program: Program,
+    address: Option<SocketAddr>,
+    folder: Folder,
+}
+
+impl StatsdCollector {
+    /// Starts it with those bounds for every timer and histogram: over UDP on a port that the system picks.
+    pub fn over_udp(timers: &[f64], histograms: &[f64]) -> StatsdCollector {
+        let mut collector = StatsdCollector::start(
+            Folder::create("statsd-collector"),
+            "udp",
+            "127.0.0.1:0",
+            timers,
+            histograms,
+        );
+        collector.address = Some(listens(&mut collector.program, Kind::Udp, [127, 0, 0, 1]));
+        collector
+    }
+
+    /// The same with a datagram socket of the file system.
+    pub fn over_unixgram(timers: &[f64], histograms: &[f64]) -> StatsdCollector {
+        let folder = Folder::create("statsd-collector");
+        let endpoint = folder.path().join(SOCKET).display().to_string();
+        StatsdCollector::start(folder, "unixgram", &endpoint, timers, histograms)
+    }
+
+    fn start(folder: Folder, transport: &str, endpoint: &str, timers: &[f64], histograms: &[f64]) -> StatsdCollector {
+        let configuration = folder.path().join("collector.yml");
+        let mapping = |kind: &str, bounds: &[f64]| {
+            let buckets = format!("{{explicit_buckets: [{{matcher_pattern: '.*', buckets: {bounds:?}}}]}}");
+            format!("{{statsd_type: {kind}, observer_type: histogram, histogram: {buckets}}}")
+        };
+        let text = format!(
+            "receivers:
+  statsd:
+    endpoint: {endpoint}
+    transport: {transport}
+    aggregation_interval: 100ms
+    counter_type: float
+    enable_simple_tags: true
+    is_monotonic_counter: true
+    timer_histogram_mapping: [{}, {}]
+exporters:
+  file:
+    path: '{}'
+    # With rotation, even if it never comes to it, nothing is buffered.
+    rotation: {{max_megabytes: 1000000}}
+service:
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines:
+    metrics: {{receivers: [statsd], exporters: [file]}}
+",
+            mapping("timing", timers),
+            mapping("histogram", histograms),
+            folder.path().join(FILE).display()
+        );
+        fs::write(&configuration, text).expect("the folder can be written");
+        let mut program = Program::start(
+            Command::new(installed("collector-0.162.0/otelcol"))
+                .arg("--config")
+                .arg(configuration),
+        );
+        let ready = program.wait_for_line(PATIENCE, |line| line.contains("Everything is ready").then_some(()));
+        ready.unwrap_or_else(|error| panic!("{error}"));
+        StatsdCollector {
+            program,
+            address: None,
+            folder,
+        }
+    }
+
+    /// Where it listens over UDP.
+    pub fn address(&self) -> SocketAddr {
+        self.address.expect("it listens over UDP")
+    }
+
+    /// Where it listens in the file system.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join(SOCKET)
+    }
+
+    /// Waits until it wrote what is so.
+    pub fn read_until(&mut self, what: &str, is_so: impl Fn(&Reading) -> bool) -> Reading {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let reading = self.read();
+            if is_so(&reading) {
+                return reading;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{}\nit has {reading:?}",
+                self.program.report(&format!("{what}: not within {PATIENCE:?}"))
+            );
+            thread::yield_now();
+        }
+    }
+
+    /// What all its windows come to.
+    fn read(&self) -> Reading {
+        let mut reading = Reading::default();
+        for (series, value) in totals(&self.points()) {
+            let tags = series.attributes.into_iter().map(|(name, value)| match value {
+                Attribute::Text(text) => (name, text),
+                other => panic!("the tag {name} is {other:?}"),
+            });
+            let metric: Metric = (series.name, tags.collect());
+            match value {
+                Value::Sum { value, .. } => {
+                    reading.counters.insert(metric, number(value));
+                }
+                Value::Gauge(value) => {
+                    reading.gauges.insert(metric, number(value));
+                }
+                Value::Histogram(histogram) => {
+                    let timer = Timer {
+                        count: histogram.count,
+                        buckets: histogram.buckets,
+                    };
+                    reading.timers.insert(metric, timer);
+                }
+            }
+        }
+        reading
+    }
+
+    fn points(&self) -> Vec<Point> {
+        let text = match fs::read_to_string(self.folder.path().join(FILE)) {
+            Ok(text) => text,
+            // Written with the first window.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
+            Err(error) => panic!("the Collector's file: {error}"),
+        };
+        let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+        let of_line = |line: &str| {
+            let read = json::request(line.as_bytes()).and_then(|request| points(&request));
+            read.unwrap_or_else(|error| panic!("the Collector wrote {line}: {error}"))
+        };
+        whole.lines().flat_map(of_line).collect()
+    }
+}
+
+fn number(number: Number) -> f64 {
+    match number {
+        Number::Integer(value) => value as f64,
+        Number::Double(value) => value,
+    }
+}
+
+const FILE: &str = "points.json";
+const SOCKET: &str = "statsd.sock";

@@ -2,15 +2,13 @@
 //!
 //! A counter is an integer there: the plugin keeps a fraction for later, and what it shows is rounded.
 
-use super::reading::{Reading, metric};
+use super::reading::{Reading, Server, metric};
 use super::sockets::{Kind, listens};
-use crate::program::{Folder, PATIENCE, Program, installed};
+use crate::program::{Folder, Program, installed};
 use std::fs;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::process::Command;
-use std::thread;
-use std::time::Instant;
 
 pub struct Collectd {
     // Dropped in this order: first the server ends, then its folder goes.
@@ -64,26 +62,11 @@ LoadPlugin statsd
             folder,
         }
     }
+}
 
-    /// Waits until it wrote what is so.
-    pub fn read_until(&mut self, what: &str, is_so: impl Fn(&Reading) -> bool) -> Reading {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let reading = self.read();
-            if is_so(&reading) {
-                return reading;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "{}\nit has {reading:?}",
-                self.program.report(&format!("{what}: not within {PATIENCE:?}"))
-            );
-            thread::yield_now();
-        }
-    }
-
+impl Server for Collectd {
     /// The last line of each metric's file.
-    fn read(&self) -> Reading {
+    fn read(&mut self) -> Reading {
         let mut reading = Reading::default();
         let files = match fs::read_dir(self.folder.path().join("test/statsd")) {
             Ok(files) => files,
@@ -117,5 +100,9 @@ LoadPlugin statsd
             }
         }
         reading
+    }
+
+    fn report(&mut self) -> String {
+        self.program.report("receives")
     }
 }

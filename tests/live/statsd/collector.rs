@@ -1,6 +1,6 @@
 //! A Collector of OpenTelemetry with its StatsD receiver, writing what comes of each of its windows into a file.
 
-use super::reading::{Metric, Reading, Timer};
+use super::reading::{Metric, Reading, Server, Timer};
 use super::sockets::{Kind, listens};
 use crate::json;
 use crate::points::{Attribute, Number, Point, Value, points, totals};
@@ -10,8 +10,6 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::thread;
-use std::time::Instant;
 
 pub struct StatsdCollector {
     // Dropped in this order: first the server ends, then its folder goes.
@@ -96,25 +94,25 @@ service:
         self.folder.path().join(SOCKET)
     }
 
-    /// Waits until it wrote what is so.
-    pub fn read_until(&mut self, what: &str, is_so: impl Fn(&Reading) -> bool) -> Reading {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let reading = self.read();
-            if is_so(&reading) {
-                return reading;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "{}\nit has {reading:?}",
-                self.program.report(&format!("{what}: not within {PATIENCE:?}"))
-            );
-            thread::yield_now();
-        }
+    fn points(&self) -> Vec<Point> {
+        let text = match fs::read_to_string(self.folder.path().join(FILE)) {
+            Ok(text) => text,
+            // Written with the first window.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
+            Err(error) => panic!("the Collector's file: {error}"),
+        };
+        let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+        let of_line = |line: &str| {
+            let read = json::request(line.as_bytes()).and_then(|request| points(&request));
+            read.unwrap_or_else(|error| panic!("the Collector wrote {line}: {error}"))
+        };
+        whole.lines().flat_map(of_line).collect()
     }
+}
 
+impl Server for StatsdCollector {
     /// What all its windows come to.
-    fn read(&self) -> Reading {
+    fn read(&mut self) -> Reading {
         let mut reading = Reading::default();
         for (series, value) in totals(&self.points()) {
             let tags = series.attributes.into_iter().map(|(name, value)| match value {
@@ -141,19 +139,8 @@ service:
         reading
     }
 
-    fn points(&self) -> Vec<Point> {
-        let text = match fs::read_to_string(self.folder.path().join(FILE)) {
-            Ok(text) => text,
-            // Written with the first window.
-            Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
-            Err(error) => panic!("the Collector's file: {error}"),
-        };
-        let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-        let of_line = |line: &str| {
-            let read = json::request(line.as_bytes()).and_then(|request| points(&request));
-            read.unwrap_or_else(|error| panic!("the Collector wrote {line}: {error}"))
-        };
-        whole.lines().flat_map(of_line).collect()
+    fn report(&mut self) -> String {
+        self.program.report("receives")
     }
 }
 

@@ -1,6 +1,6 @@
 //! Etsy's daemon, with a backend that prints each flush: the interface that it has for everybody who wants its data.
 
-use super::reading::{Metric, Reading, Timer};
+use super::reading::{Metric, Reading, Server};
 use super::sockets::{Kind, listens};
 use crate::program::{Folder, PATIENCE, Program, installed};
 use serde_json::{Map, Value};
@@ -59,45 +59,44 @@ impl Etsy {
     pub fn bad_lines(&self) -> f64 {
         self.bad_lines
     }
+}
 
-    /// Waits until what it flushed is so.
-    pub fn read_until(&mut self, what: &str, is_so: impl Fn(&Reading) -> bool) -> Reading {
-        let Etsy {
-            program,
-            reading,
-            sets,
-            bad_lines,
-            ..
-        } = self;
-        let found = program.wait_for_line(PATIENCE, |line| {
-            let flush: Value = serde_json::from_str(line.strip_prefix("FLUSH ")?).expect("the backend prints JSON");
-            // A counter that it knows is 0 from then on, and a timer has no samples.
-            for (name, value) in object(&flush, "counters") {
-                match name.as_str() {
-                    "statsd.bad_lines_seen" => *bad_lines += number(value),
-                    name if name.starts_with("statsd.") => {}
-                    name => *reading.counters.entry(metric(name)).or_default() += number(value),
-                }
-            }
-            for (name, value) in object(&flush, "gauges") {
-                if !name.starts_with("statsd.") {
-                    reading.gauges.insert(metric(name), number(value));
-                }
-            }
-            for (name, value) in object(&flush, "timer_counters") {
-                let timer = reading.timers.entry(metric(name)).or_insert_with(|| Timer::count(0));
-                timer.count += number(value) as u64;
-            }
-            for (name, values) in object(&flush, "sets") {
-                let metric = metric(name);
-                let set = sets.entry(metric.clone()).or_default();
-                let values = values.as_array().expect("a set is a list");
-                set.extend(values.iter().map(|value| value.as_str().expect("of texts").to_string()));
-                reading.sets.insert(metric, set.len() as u64);
-            }
-            is_so(reading).then(|| reading.clone())
+impl Server for Etsy {
+    /// Waits for its next flush.
+    fn read(&mut self) -> Reading {
+        let flush = self.program.wait_for_line(PATIENCE, |line| {
+            let flush = line.strip_prefix("FLUSH ")?;
+            Some(serde_json::from_str::<Value>(flush).expect("the backend prints JSON"))
         });
-        found.unwrap_or_else(|error| panic!("{what}: {error}\nit has {:?}", self.reading))
+        let flush = flush.unwrap_or_else(|error| panic!("{error}"));
+        // What was counted once is there with 0 from then on.
+        for (name, value) in object(&flush, "counters") {
+            match name.as_str() {
+                "statsd.bad_lines_seen" => self.bad_lines += number(value),
+                name if name.starts_with("statsd.") => {}
+                name => *self.reading.counters.entry(metric(name)).or_default() += number(value),
+            }
+        }
+        for (name, value) in object(&flush, "gauges") {
+            if !name.starts_with("statsd.") {
+                self.reading.gauges.insert(metric(name), number(value));
+            }
+        }
+        for (name, value) in object(&flush, "timer_counters") {
+            let timer = self.reading.timers.entry(metric(name)).or_default();
+            timer.count += number(value) as u64;
+        }
+        for (name, values) in object(&flush, "sets") {
+            let set = self.sets.entry(metric(name)).or_default();
+            let values = values.as_array().expect("a set is a list");
+            set.extend(values.iter().map(|value| value.as_str().expect("of texts").to_string()));
+            self.reading.sets.insert(metric(name), set.len() as u64);
+        }
+        self.reading.clone()
+    }
+
+    fn report(&mut self) -> String {
+        self.program.report("receives")
     }
 }
 

@@ -1,6 +1,6 @@
 //! statsd_exporter, with what it exposes to Prometheus.
 
-use super::reading::{Reading, Timer, metric};
+use super::reading::{Reading, Server, Timer, metric};
 use super::sockets::{Kind, listens};
 use crate::program::{Folder, PATIENCE, Program, installed};
 use std::collections::BTreeMap;
@@ -8,15 +8,13 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::thread;
-use std::time::Instant;
 
 /// The upper bounds of its histograms, as it is told.
 pub type Bounds<'a> = &'a [(&'a str, &'a [f64])];
 
 pub struct StatsdExporter {
     // Dropped in this order: first the server ends, then its folder goes.
-    _program: Program,
+    program: Program,
     pub udp: SocketAddr,
     pub tcp: SocketAddr,
     web: SocketAddr,
@@ -60,34 +58,12 @@ impl StatsdExporter {
         // It opens this one last, after the one at the path.
         let web = listens(&mut program, Kind::Tcp, [127, 0, 0, 1]);
         StatsdExporter {
-            _program: program,
+            program,
             udp,
             tcp,
             web,
             _folder: folder,
         }
-    }
-
-    /// Waits until it exposes what is so.
-    pub fn read_until(&mut self, what: &str, is_so: impl Fn(&Reading) -> bool) -> Reading {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let reading = self.read();
-            if is_so(&reading) {
-                return reading;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "{what}: not within {PATIENCE:?}; it has {reading:?} and of itself it says {:?}",
-                self.own()
-            );
-            thread::yield_now();
-        }
-    }
-
-    /// What it has now.
-    pub fn read(&self) -> Reading {
-        read(&self.exposition(), |name| !of_itself(name))
     }
 
     /// What it tells of itself: samples that it did not understand are counted here, by reason.
@@ -120,6 +96,17 @@ impl StatsdExporter {
             .and_then(|mut reply| reply.body_mut().read_to_vec());
         let body = reply.unwrap_or_else(|error| panic!("statsd_exporter is not to be read: {error}"));
         String::from_utf8(body).expect("an exposition is text")
+    }
+}
+
+impl Server for StatsdExporter {
+    fn read(&mut self) -> Reading {
+        read(&self.exposition(), |name| !of_itself(name))
+    }
+
+    fn report(&mut self) -> String {
+        let own = self.own();
+        self.program.report(&format!("says of itself {own:?}"))
     }
 }
 

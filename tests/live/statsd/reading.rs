@@ -1,7 +1,44 @@
 //! What a StatsD server says it has, in words that are the same for each of them.
 
+use crate::program::PATIENCE;
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write};
+use std::thread;
+use std::time::Instant;
+
+/// A server that can be asked.
+pub trait Server {
+    /// What it has by now.
+    fn read(&mut self) -> Reading;
+
+    /// What it printed, for the message of a failure.
+    fn report(&mut self) -> String;
+
+    /// Waits until it has all of that, and nothing else but what the crate tells of itself. What grows shows by the next turn if
+    /// it grew too much.
+    ///
+    /// # Panics
+    ///
+    /// If it has not within [`PATIENCE`], with every difference.
+    #[track_caller]
+    fn expect(&mut self, what: &str, expected: &Reading) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let reading = self.read().of_test();
+            if reading == *expected {
+                return;
+            }
+            if Instant::now() >= deadline {
+                let differences = reading.differences(expected);
+                panic!(
+                    "{what}: what the server has is not what was recorded:\n{differences}{}",
+                    self.report()
+                );
+            }
+            thread::yield_now();
+        }
+    }
+}
 
 /// Name and tags.
 pub type Metric = (String, BTreeMap<String, String>);
@@ -44,7 +81,7 @@ impl Timer {
 
 impl Reading {
     /// Without what the crate tells about itself: it is not what the test recorded.
-    pub fn of_test(mut self) -> Reading {
+    fn of_test(mut self) -> Reading {
         let of_test = |metric: &Metric| !metric.0.starts_with("tidegauge") && !metric.0.starts_with("datadog.");
         self.counters.retain(|metric, _| of_test(metric));
         self.gauges.retain(|metric, _| of_test(metric));
@@ -53,18 +90,14 @@ impl Reading {
         self
     }
 
-    /// Fails with a list of every difference.
-    #[track_caller]
-    pub fn assert_eq(&self, expected: &Reading) {
+    /// Every difference, one a line.
+    fn differences(&self, expected: &Reading) -> String {
         let mut differences = String::new();
         compare(&mut differences, "counter", &self.counters, &expected.counters);
         compare(&mut differences, "gauge", &self.gauges, &expected.gauges);
         compare(&mut differences, "timer", &self.timers, &expected.timers);
         compare(&mut differences, "set", &self.sets, &expected.sets);
-        assert!(
-            differences.is_empty(),
-            "what the server has is not what was recorded:\n{differences}"
-        );
+        differences
     }
 }
 

@@ -5,7 +5,7 @@ use super::collectd::Collectd;
 use super::collector::StatsdCollector;
 use super::etsy::Etsy;
 use super::exporter::StatsdExporter;
-use super::reading::{Metric, Reading, Timer, metric};
+use super::reading::{Metric, Reading, Server, Timer, metric};
 use super::telegraf::Telegraf;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -35,12 +35,12 @@ fn etsy_says_what_it_got() {
     expected.gauges.insert(metric("level", []), -3.0);
     expected.timers.insert(metric("took", []), Timer::count(10));
     expected.sets.insert(metric("users", []), 2);
-    server.read_until("over UDP", has_last(1)).assert_eq(&expected);
+    server.expect("over UDP", &expected);
     assert_eq!(server.bad_lines(), 1.0);
     over_tcp(server.tcp, "jobs:1|c|#zone:eu\nlast:1|c\n");
     expected.counters.insert(metric("jobs", [("zone", "eu")]), 9.0);
     expected.counters.insert(last(), 2.0);
-    server.read_until("over TCP", has_last(2)).assert_eq(&expected);
+    server.expect("over TCP", &expected);
 }
 
 #[test]
@@ -79,15 +79,13 @@ fn statsd_exporter_says_what_it_got() {
     };
     expected.timers.insert(metric("took_seconds", []), timer(&[0, 10, 0]));
     expected.timers.insert(metric("sizes", []), timer(&[100, 0, 200]));
-    server.read_until("over UDP", has_last(1)).assert_eq(&expected);
+    server.expect("over UDP", &expected);
     over_tcp(server.tcp, "last:1|c\n");
     expected.counters.insert(last(), 2.0);
-    server.read_until("over TCP", has_last(2)).assert_eq(&expected);
+    server.expect("over TCP", &expected);
     UnixDatagram::unbound().unwrap().send_to(b"last:1|c", path).unwrap();
     expected.counters.insert(last(), 3.0);
-    server
-        .read_until("over a datagram socket", has_last(3))
-        .assert_eq(&expected);
+    server.expect("over a datagram socket", &expected);
 }
 
 #[test]
@@ -120,11 +118,14 @@ fn telegraf_says_what_it_got() {
     expected.timers.insert(metric("took", []), Timer::count(10));
     expected.timers.insert(metric("sizes", []), Timer::count(1));
     expected.sets.insert(metric("users", []), 2);
-    server.read_until("over UDP", has_last(1)).assert_eq(&expected);
+    server.expect("over UDP", &expected);
 
     let mut server = Telegraf::start("tcp", &[]);
     over_tcp(server.address, "jobs,zone=eu:3|c\nlast:1|c\n");
-    server.read_until("over TCP", has_last(1));
+    let mut expected = Reading::default();
+    expected.counters.insert(metric("jobs", [("zone", "eu")]), 3.0);
+    expected.counters.insert(last(), 1.0);
+    server.expect("over TCP", &expected);
 }
 
 #[test]
@@ -147,7 +148,7 @@ fn collectd_says_what_it_got() {
     expected.counters.insert(metric("jobs", []), 6.0);
     expected.counters.insert(last(), 1.0);
     expected.gauges.insert(metric("level", []), -3.0);
-    server.read_until("over UDP", has_last(1)).assert_eq(&expected);
+    server.expect("over UDP", &expected);
 }
 
 #[test]
@@ -174,16 +175,14 @@ fn a_collector_says_what_it_got_as_statsd() {
     ];
     let mut server = StatsdCollector::over_udp(&[100.0, 1000.0], &[1.0, 2.0]);
     over_udp(server.address(), &lines);
-    server.read_until("over UDP", has_last(1)).assert_eq(&expected);
+    server.expect("over UDP", &expected);
 
     let mut server = StatsdCollector::over_unixgram(&[100.0, 1000.0], &[1.0, 2.0]);
     let socket = UnixDatagram::unbound().unwrap();
     for line in lines {
         socket.send_to(line.as_bytes(), server.path()).unwrap();
     }
-    server
-        .read_until("over a datagram socket", has_last(1))
-        .assert_eq(&expected);
+    server.expect("over a datagram socket", &expected);
 }
 
 /// Sends each as a datagram of its own.
@@ -204,8 +203,4 @@ fn over_tcp(server: SocketAddr, stream: &str) {
 /// What is sent last: once the server has it, it has all that came before.
 fn last() -> Metric {
     metric("last", [])
-}
-
-fn has_last(times: u32) -> impl Fn(&Reading) -> bool {
-    move |reading| reading.counters.get(&last()) == Some(&f64::from(times))
 }

@@ -1,14 +1,12 @@
 //! Telegraf with its StatsD input, writing what it gathers into a file.
 
-use super::reading::{Reading, Timer, metric};
+use super::reading::{Reading, Server, Timer, metric};
 use crate::program::{Folder, PATIENCE, Program, installed};
 use serde_json::Value;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::process::Command;
-use std::thread;
-use std::time::Instant;
 
 pub struct Telegraf {
     // Dropped in this order: first the server ends, then its folder goes.
@@ -65,26 +63,11 @@ impl Telegraf {
             folder,
         }
     }
+}
 
-    /// Waits until it wrote what is so.
-    pub fn read_until(&mut self, what: &str, is_so: impl Fn(&Reading) -> bool) -> Reading {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let reading = self.read();
-            if is_so(&reading) {
-                return reading;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "{}\nit has {reading:?}",
-                self.program.report(&format!("{what}: not within {PATIENCE:?}"))
-            );
-            thread::yield_now();
-        }
-    }
-
+impl Server for Telegraf {
     /// The latest line of each metric.
-    fn read(&self) -> Reading {
+    fn read(&mut self) -> Reading {
         let text = match fs::read_to_string(self.folder.path().join(FILE)) {
             Ok(text) => text,
             // Written with the first metric.
@@ -124,6 +107,10 @@ impl Telegraf {
             }
         }
         reading
+    }
+
+    fn report(&mut self) -> String {
+        self.program.report("receives")
     }
 }
 

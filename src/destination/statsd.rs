@@ -333,8 +333,11 @@ impl Destination for StatsD {
         match sent {
             Sent::Taken if self.is_provisional => Answer::delivered().provisional(),
             Sent::Taken => Answer::delivered(),
-            Sent::Refused { message, previous_too } if previous_too => Answer::carry_over(message).blaming_previous(),
-            Sent::Refused { message, .. } => Answer::carry_over(message),
+            // It is tried again while somebody waits for a flush, else carried over at once: see `preferences`.
+            Sent::Refused { message, previous_too } => match previous_too {
+                true => Answer::retry(message).blaming_previous(),
+                false => Answer::retry(message),
+            },
             Sent::Unclear(message) => Answer::unclear(message),
             Sent::TooLarge(message) => Answer::too_large(message),
         }
@@ -345,7 +348,7 @@ impl Destination for StatsD {
         if let Some(client) = &mut self.client {
             client.previous_refused();
         }
-        Some(Answer::carry_over(message).blaming_previous())
+        Some(Answer::retry(message))
     }
 
     fn reconnect(&mut self) {

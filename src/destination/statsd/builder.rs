@@ -273,7 +273,8 @@ impl StatsDBuilder {
             preferences: Preferences {
                 interval: Some(INTERVAL),
                 send_timeout: Some(SEND_TIMEOUT),
-                retry_for: None,
+                // What is refused joins the next packet; the same bytes again would be older than that.
+                retry_for: Some(Duration::ZERO),
                 spread: Some(SPREAD),
                 // Others have no type for them, and count them in buckets.
                 samples: is_dog,

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Answer, Buckets, Cardinality, Destination, Dialect, Exporter, ExporterHandle, FamilySnapshot, Filter,
-    HistogramLines, Payload, Points, Registry, Temporality, testing::ManualClock,
+    HistogramLines, Payload, Points, Preferences, Registry, Temporality, testing::ManualClock,
 };
 use std::{
     sync::{Arc, Mutex},
@@ -33,8 +33,11 @@ impl Destination for Kept {
         Temporality::Delta
     }
 
-    fn wants_samples(&self, _: &FamilySnapshot) -> bool {
-        true
+    fn preferences(&self) -> Preferences {
+        Preferences {
+            samples: true,
+            ..Preferences::default()
+        }
     }
 
     fn encode(&mut self, points: &mut Points<'_>, payload: &mut Vec<u8>) {
@@ -472,7 +475,7 @@ fn a_part_of_a_histogram_is_one_by_itself() {
 fn samples_are_sent_as_they_were_recorded() {
     for (protocol, limit, expected) in [
         (6, 1432, vec!["wait:1:-2.5:3:4|d|#a:b"]),
-        (6, 20, vec!["wait:1:-2.5|d|#a:b", "wait:3:4|d|#a:b"]),
+        (6, 20, vec!["wait:1:-2.5:3|d|#a:b", "wait:4|d|#a:b"]),
         (
             0,
             30,

@@ -237,3 +237,20 @@ impl Message {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_queues_nothing() {
+        let mut outbox = Outbox::new(8, Dialect::DogStatsD);
+        outbox.generation += 1;
+        let messages = Messages::new(Arc::new(outbox));
+        assert!(!messages.event(Event::new("a", "b")));
+        assert!(!messages.set("a", "b", &[]));
+        assert_eq!((messages.dropped(), messages.outbox.queue.len()), (2, 0));
+        let reasons: Vec<&str> = messages.outbox.reasons().collect();
+        assert!(reasons.len() == 1 && reasons[0].contains("fork"), "{reasons:?}");
+    }
+}

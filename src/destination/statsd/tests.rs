@@ -1,7 +1,10 @@
 //! The destination as a whole, before sockets of the tests' own.
 
 use super::{Dialect, Event, ServiceCheck, StatsD, StatsDBuilder, Status, builder::Surroundings};
-use crate::{Destination, Exporter, ExporterHandle, Filter, Registry, destination::Preferences, testing};
+use crate::{
+    Answer, BatchId, Destination, Exporter, ExporterHandle, Filter, Payload, Registry, destination::Preferences,
+    testing,
+};
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -623,5 +626,41 @@ fn frames_hold_whole_packets() {
             "sizes:1.5:2|d",
             "{scheme}"
         );
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn only_over_udp_may_the_system_take_it_back() {
+    use std::{net::TcpListener, os::unix::net::UnixDatagram};
+
+    let (server, tcp, file) = (
+        Server::start(),
+        TcpListener::bind("127.0.0.1:0").unwrap(),
+        SocketFile::new("taken"),
+    );
+    let _datagrams = UnixDatagram::bind(&file.0).unwrap();
+    let packet = || {
+        Payload::new(
+            b"a:1|c".to_vec(),
+            BatchId {
+                exporter: 1,
+                sequence: 1,
+            },
+            1,
+        )
+    };
+    for (url, answer) in [
+        (
+            format!("udp://{}", server.socket.local_addr().unwrap()),
+            Answer::delivered().provisional(),
+        ),
+        (format!("tcp://{}", tcp.local_addr().unwrap()), Answer::delivered()),
+        (format!("unixgram://{}", file.0.display()), Answer::delivered()),
+    ] {
+        let mut statsd = built(StatsD::builder(url), &[]).unwrap();
+        assert_eq!(statsd.send(&packet(), DEADLINE), answer);
+        assert_eq!(statsd.late_refusal(), None);
+        assert_eq!(statsd.activity().connections, 1);
     }
 }

@@ -1,11 +1,12 @@
 //! The crate against programs that others wrote: two releases of Prometheus, their linters, the parsers
-//! of Prometheus and of the official Python client, and a Collector of OpenTelemetry.
+//! of Prometheus and of the official Python client, a Collector of OpenTelemetry, servers that speak StatsD, and the official
+//! clients of DogStatsD.
 //!
 //! These tests are ignored by default, because they need the programs that the scripts in `.ci/servers` install.
 //! `.ci/run` installs them and runs the tests; after that, so does `cargo test --test live -- --ignored`. A program
 //! that is missing fails them.
 
-#![cfg(all(unix, feature = "serve", feature = "otlp"))]
+#![cfg(all(unix, feature = "serve", feature = "otlp", feature = "statsd"))]
 
 mod alerts;
 mod collector;

@@ -29,7 +29,7 @@ func main() {
 	// The first does not aggregate, so that each call is a message.
 	each(address, append(single, statsd.WithoutClientSideAggregation()), func(client *statsd.Client) []error {
 		then := time.Unix(1656581400, 0)
-		tags := []string{"path:/a b", "zone:eu"}
+		tags := []string{"path:/a", "zone:eu"}
 		return []error{
 			client.Count("jobs", 3, tags, 1),
 			client.Count("untagged", 1, nil, 1),

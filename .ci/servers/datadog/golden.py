@@ -20,7 +20,7 @@ client = DogStatsd(
     disable_telemetry=True,
 )
 then = 1656581400
-tags = ["path:/a b", "zone:eu"]
+tags = ["path:/a", "zone:eu"]
 client.count("jobs", 3, tags)
 client.count("untagged", 1)
 client.count_with_timestamp("jobs.timed", 4, then, tags)

@@ -1,6 +1,6 @@
 //! A Collector of OpenTelemetry with its StatsD receiver, writing what comes of each of its windows into a file.
 
-use super::reading::{Metric, Reading, Server, Timer};
+use super::reading::{Bounds, Metric, Reading, Server, Timer};
 use super::sockets::{Kind, listens};
 use crate::json;
 use crate::points::{Attribute, Number, Point, Value, points, totals};
@@ -19,32 +19,33 @@ pub struct StatsdCollector {
 }
 
 impl StatsdCollector {
-    /// Starts it with those bounds for every timer and histogram: over UDP on a port that the system picks.
-    pub fn over_udp(timers: &[f64], histograms: &[f64]) -> StatsdCollector {
-        let mut collector = StatsdCollector::start(
-            Folder::create("statsd-collector"),
-            "udp",
-            "127.0.0.1:0",
-            timers,
-            histograms,
-        );
+    /// Starts it over UDP on a port that the system picks, with those bounds for the metrics of those names.
+    pub fn over_udp(bounds: Bounds<'_>) -> StatsdCollector {
+        let folder = Folder::create("statsd-collector");
+        let mut collector = StatsdCollector::start(folder, "udp", "127.0.0.1:0", bounds);
         collector.address = Some(listens(&mut collector.program, Kind::Udp, [127, 0, 0, 1]));
         collector
     }
 
     /// The same with a datagram socket of the file system.
-    pub fn over_unixgram(timers: &[f64], histograms: &[f64]) -> StatsdCollector {
+    pub fn over_unixgram(bounds: Bounds<'_>) -> StatsdCollector {
         let folder = Folder::create("statsd-collector");
         let endpoint = folder.path().join(SOCKET).display().to_string();
-        StatsdCollector::start(folder, "unixgram", &endpoint, timers, histograms)
+        StatsdCollector::start(folder, "unixgram", &endpoint, bounds)
     }
 
-    fn start(folder: Folder, transport: &str, endpoint: &str, timers: &[f64], histograms: &[f64]) -> StatsdCollector {
+    fn start(folder: Folder, transport: &str, endpoint: &str, bounds: Bounds<'_>) -> StatsdCollector {
         let configuration = folder.path().join("collector.yml");
-        let mapping = |kind: &str, bounds: &[f64]| {
-            let buckets = format!("{{explicit_buckets: [{{matcher_pattern: '.*', buckets: {bounds:?}}}]}}");
-            format!("{{statsd_type: {kind}, observer_type: histogram, histogram: {buckets}}}")
-        };
+        let buckets = bounds
+            .iter()
+            .map(|(name, bounds)| format!("{{matcher_pattern: '^{name}$', buckets: {bounds:?}}}"));
+        let buckets = buckets.collect::<Vec<_>>().join(", ");
+        // Distributions are histograms to it.
+        let mappings = ["timing", "histogram"].map(|kind| {
+            // What nothing else matches would have buckets that grow by themselves.
+            let histogram = format!("{{explicit_buckets: [{buckets}, {{matcher_pattern: '.*', buckets: [1]}}]}}");
+            format!("{{statsd_type: {kind}, observer_type: histogram, histogram: {histogram}}}")
+        });
         let text = format!(
             "receivers:
   statsd:
@@ -54,7 +55,7 @@ impl StatsdCollector {
     counter_type: float
     enable_simple_tags: true
     is_monotonic_counter: true
-    timer_histogram_mapping: [{}, {}]
+    timer_histogram_mapping: [{}]
 exporters:
   file:
     path: '{}'
@@ -65,8 +66,7 @@ service:
   pipelines:
     metrics: {{receivers: [statsd], exporters: [file]}}
 ",
-            mapping("timing", timers),
-            mapping("histogram", histograms),
+            mappings.join(", "),
             folder.path().join(FILE).display()
         );
         fs::write(&configuration, text).expect("the folder can be written");

@@ -1,6 +1,6 @@
 //! statsd_exporter, with what it exposes to Prometheus.
 
-use super::reading::{Reading, Server, Timer, metric};
+use super::reading::{Bounds, Reading, Server, Timer, metric};
 use super::sockets::{Kind, listens};
 use crate::program::{Folder, PATIENCE, Program, installed};
 use std::collections::BTreeMap;
@@ -8,9 +8,6 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
-
-/// The upper bounds of its histograms, as it is told.
-pub type Bounds<'a> = &'a [(&'a str, &'a [f64])];
 
 pub struct StatsdExporter {
     // Dropped in this order: first the server ends, then its folder goes.

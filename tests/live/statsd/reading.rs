@@ -40,6 +40,9 @@ pub trait Server {
     }
 }
 
+/// The upper bounds that a server is told of the metrics of some names.
+pub type Bounds<'a> = &'a [(&'a str, &'a [f64])];
+
 /// Name and tags.
 pub type Metric = (String, BTreeMap<String, String>);
 
@@ -81,7 +84,7 @@ impl Timer {
 
 impl Reading {
     /// Without what the crate tells about itself: it is not what the test recorded.
-    fn of_test(mut self) -> Reading {
+    pub fn of_test(mut self) -> Reading {
         let of_test = |metric: &Metric| !metric.0.starts_with("tidegauge") && !metric.0.starts_with("datadog.");
         self.counters.retain(|metric, _| of_test(metric));
         self.gauges.retain(|metric, _| of_test(metric));
@@ -91,7 +94,7 @@ impl Reading {
     }
 
     /// Every difference, one a line.
-    fn differences(&self, expected: &Reading) -> String {
+    pub fn differences(&self, expected: &Reading) -> String {
         let mut differences = String::new();
         compare(&mut differences, "counter", &self.counters, &expected.counters);
         compare(&mut differences, "gauge", &self.gauges, &expected.gauges);

@@ -164,6 +164,7 @@ fn a_collector_says_what_it_got_as_statsd() {
     };
     expected.timers.insert(metric("took", []), timer(&[0, 10, 0]));
     expected.timers.insert(metric("sizes", []), timer(&[0, 0, 100]));
+    expected.timers.insert(metric("weight", []), timer(&[1, 0]));
     let lines = [
         "jobs:3.5|c|#zone:eu",
         "jobs:1|c|@0.1|#zone:eu",
@@ -171,13 +172,14 @@ fn a_collector_says_what_it_got_as_statsd() {
         "level:0|g\nlevel:-3|g",
         "took:320|ms|@0.1",
         "sizes:7|h|@0.01",
+        "weight:1|d",
         "last:1|c",
     ];
-    let mut server = StatsdCollector::over_udp(&[100.0, 1000.0], &[1.0, 2.0]);
+    let mut server = StatsdCollector::over_udp(&BOUNDS);
     over_udp(server.address(), &lines);
     server.expect("over UDP", &expected);
 
-    let mut server = StatsdCollector::over_unixgram(&[100.0, 1000.0], &[1.0, 2.0]);
+    let mut server = StatsdCollector::over_unixgram(&BOUNDS);
     let socket = UnixDatagram::unbound().unwrap();
     for line in lines {
         socket.send_to(line.as_bytes(), server.path()).unwrap();
@@ -199,6 +201,8 @@ fn over_tcp(server: SocketAddr, stream: &str) {
         .write_all(stream.as_bytes())
         .unwrap();
 }
+
+const BOUNDS: [(&str, &[f64]); 3] = [("took", &[100.0, 1000.0]), ("sizes", &[1.0, 2.0]), ("weight", &[1.0])];
 
 /// What is sent last: once the server has it, it has all that came before.
 fn last() -> Metric {

@@ -84,3 +84,34 @@ fn socket(text: &str) -> Option<SocketAddr> {
 
 /// The state of a TCP socket that accepts connections.
 const LISTENING: &str = "0A";
+
+/// How many datagrams the system threw away because this socket's buffer was full.
+pub fn dropped(address: SocketAddr) -> u64 {
+    let table = fs::read_to_string("/proc/net/udp").expect("Linux lists its sockets");
+    let rows = table
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut found = rows.filter(|row| socket(row[1]) == Some(address));
+    let row = found.next().unwrap_or_else(|| panic!("nobody listens on {address}"));
+    row.last()
+        .and_then(|drops| drops.parse().ok())
+        .expect("the last column is a number")
+}
+
+/// The same of all sockets since the system's start: `RcvbufErrors` of its statistics of UDP.
+pub fn receive_buffer_errors() -> u64 {
+    let statistics = fs::read_to_string("/proc/net/snmp").expect("Linux tells its statistics");
+    let rows: Vec<Vec<&str>> = statistics
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("Udp: ")?.split_whitespace().collect()))
+        .collect();
+    let [names, values] = rows.as_slice() else {
+        panic!("UDP has a row of names and a row of values: {rows:?}");
+    };
+    let column = names
+        .iter()
+        .position(|name| *name == "RcvbufErrors")
+        .expect("it is among the names");
+    values[column].parse().expect("a statistic is a number")
+}

@@ -103,6 +103,8 @@ impl Server for Telegraf {
                 Some("timing" | "histogram") => {
                     reading.timers.insert(metric, Timer::count(field("count") as u64));
                 }
+                // One line each.
+                Some("distribution") => reading.timers.entry(metric).or_default().count += 1,
                 kind => panic!("{line} is of the kind {kind:?}"),
             }
         }

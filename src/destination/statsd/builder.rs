@@ -25,7 +25,7 @@ use std::{env, ffi::OsString, fmt, path::Path, sync::Arc, time::Duration};
 /// | [`dialect`](StatsDBuilder::dialect) | what the URL says |
 /// | [`prefix`](StatsDBuilder::prefix), [`tag`](StatsDBuilder::tag) | none |
 /// | [`histograms`](StatsDBuilder::histograms) | what the dialect's servers read best |
-/// | [`packet_size`](StatsDBuilder::packet_size) | 1,432 bytes over UDP, 8,192 otherwise |
+/// | [`packet_size`](StatsDBuilder::packet_size) | 1,432 bytes over UDP, 4,096 over TCP, 8,192 otherwise |
 /// | [`resolve_every`](StatsDBuilder::resolve_every) | 60 s |
 /// | [`message_queue`](StatsDBuilder::message_queue) | 1,024 messages |
 ///
@@ -109,8 +109,9 @@ impl StatsDBuilder {
         self
     }
 
-    /// How many bytes a packet may have, from 64 to 65,467 over UDP and 65,536 otherwise; by default 1,432 over UDP, which one frame of Ethernet carries, and
-    /// 8,192 otherwise, which the Datadog Agent's buffers take. A line that alone is longer is left out, and counted as rejected.
+    /// How many bytes a packet may have, from 64 to 65,467 over UDP and 65,536 otherwise; by default 1,432 over UDP, which one frame
+    /// of Ethernet carries, 4,096 over TCP, where statsd_exporter reads no longer line, and 8,192 otherwise, which the Datadog
+    /// Agent's buffers take. A line that alone is longer is left out, and counted as rejected.
     pub fn packet_size(mut self, bytes: usize) -> Self {
         self.packet_size = Some(bytes);
         self

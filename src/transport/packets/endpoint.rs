@@ -74,11 +74,14 @@ impl Endpoint {
     }
 
     /// How large packets should be: what fits one frame of Ethernet over UDP, and what a server's buffer takes elsewhere, by
-    /// default (<https://docs.datadoghq.com/developers/dogstatsd/high_throughput/>).
+    /// default (<https://docs.datadoghq.com/developers/dogstatsd/high_throughput/>). Over TCP a packet may be one long line:
+    /// statsd_exporter reads none of more than 4,096 bytes, its end included, and closes the connection at one
+    /// (<https://github.com/prometheus/statsd_exporter/blob/master/pkg/listener/listener.go>).
     pub(crate) fn default_packet_size(&self) -> usize {
         match self {
             Endpoint::Udp { .. } => 1432,
-            Endpoint::Tcp { .. } | Endpoint::UnixDatagram(_) | Endpoint::UnixStream(_) | Endpoint::Unix(_) => 8192,
+            Endpoint::Tcp { .. } => 4096,
+            Endpoint::UnixDatagram(_) | Endpoint::UnixStream(_) | Endpoint::Unix(_) => 8192,
         }
     }
 

@@ -230,6 +230,8 @@ pub struct Library {
     pub histogram_observe: Option<MakeRecord>,
     /// A histogram with exponential or logarithmic buckets of its own choice.
     pub exponential_observe: Option<MakeRecord>,
+    /// A histogram with [`crate::data::BOUNDS`] that can keep each value for an exporter, none of which is attached.
+    pub distribution_observe: Option<MakeRecord>,
     /// A counter looked up by the values of three labels.
     pub lookup_inc: Option<MakeRecord>,
     /// A registry with many series.
@@ -255,6 +257,7 @@ impl Library {
             gauge_set: None,
             histogram_observe: None,
             exponential_observe: None,
+            distribution_observe: None,
             lookup_inc: None,
             registry: None,
             export: None,

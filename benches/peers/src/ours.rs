@@ -17,6 +17,7 @@ pub const LIBRARY: Library = Library {
     float_counter_add: Some(float_counter_add),
     gauge_set: Some(gauge_set),
     histogram_observe: Some(histogram_observe),
+    distribution_observe: Some(distribution_observe),
     lookup_inc: Some(lookup_inc),
     registry: Some(|series| Box::new(Families::new(series))),
     export: Some(export::cumulative),
@@ -85,6 +86,24 @@ fn histogram_observe() -> Box<dyn Record> {
                 sum(&text, "latency_seconds_count") as u64,
                 sum(&text, "latency_seconds_sum"),
             )
+        },
+    )
+}
+
+fn distribution_observe() -> Box<dyn Record> {
+    let registry = tidegauge::Registry::new();
+    let distribution = registry
+        .distribution("latency", "Latency.")
+        .unit("s")
+        .buckets(bounds())
+        .register()
+        .expect("the name is valid and free");
+    recording(
+        (distribution, registry),
+        |(distribution, _), lane| lane.observations(|value| black_box(distribution).observe(value)),
+        |(distribution, _)| {
+            let observed = distribution.get();
+            Total::both(observed.count(), observed.sum())
         },
     )
 }

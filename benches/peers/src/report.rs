@@ -99,12 +99,13 @@ impl Report {
     }
 
     fn against_one_thread(&self) -> Vec<(&Row, &Row)> {
-        const RECORDING: [&str; 6] = [
+        const RECORDING: [&str; 7] = [
             "counter_inc",
             "float_counter_add",
             "gauge_set",
             "histogram_observe",
             "exponential_observe",
+            "distribution_observe",
             "lookup_inc",
         ];
         self.ours()

@@ -11,7 +11,7 @@ struct Recording {
     expected: Expected,
 }
 
-const RECORDINGS: [Recording; 6] = [
+const RECORDINGS: [Recording; 7] = [
     Recording {
         workload: "counter_inc",
         make: |library| library.counter_inc,
@@ -35,6 +35,11 @@ const RECORDINGS: [Recording; 6] = [
     Recording {
         workload: "exponential_observe",
         make: |library| library.exponential_observe,
+        expected: Expected::Distribution,
+    },
+    Recording {
+        workload: "distribution_observe",
+        make: |library| library.distribution_observe,
         expected: Expected::Distribution,
     },
     Recording {

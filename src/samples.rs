@@ -19,10 +19,11 @@
 //! # Lives
 //!
 //! A sample has the life of its series, as the column [`lives`](crate::snapshot::FamilySnapshot::lives) of a snapshot has it, and a
-//! [`Departure`](crate::departure::Departure). A reader that drains *after* it has taken a snapshot and departures finds in them all
-//! lives of the samples of series that departed; but a series may have begun, or ended, since the snapshot was taken. Such a sample's
-//! life is in the next snapshot or among the next departures. If it is in neither, then the sample was observed in the very
-//! moment in which its series was removed, and is as late as a write to a removed series.
+//! [`Departure`](crate::departure::Departure). A reader drains *after* it has taken the snapshot and the
+//! departures: then nothing is left in the queue of the series that departed, whose lives it sees this once. It finds the lives of
+//! all samples there, but of series that began or ended since the snapshot was taken; those are in the next snapshot, or among
+//! the next departures. What is in neither was observed in the very moment in which its series was removed, and is as late as
+//! any write to a removed series.
 //!
 //! # Forks
 //!

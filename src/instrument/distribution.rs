@@ -42,7 +42,7 @@ use std::{fmt, time::Duration};
 /// assert_eq!(sizes.with(["image"]).get().counts(), [1, 1, 0]);
 ///
 /// let body = registry.scrape(None, None).into_body();
-/// let line = "upload_size_bytes_bucket{kind=\"image\",le=\"1024\"} 1\n";
+/// let line = "upload_size_bytes_count{kind=\"image\"} 2\n";
 /// assert!(String::from_utf8(body)?.contains(line));
 /// # Ok(())
 /// # }

@@ -152,7 +152,8 @@ impl Exporter {
     }
 
     /// What the payloads of one collection are spread over, by default what the destination's configuration asks for, or nothing:
-    /// they follow each other at once. A few payloads are at most 10 ms apart, and while somebody waits for a flush all are closer.
+    /// they follow each other at once; half of the interval at most. A few payloads are at most 10 ms apart, and while somebody waits for
+    /// a flush all are closer.
     pub fn spread(mut self, time: Duration) -> Self {
         self.spread = Some(time);
         self
@@ -319,7 +320,8 @@ impl Exporter {
                     retry,
                     send_timeout: self.send_timeout.or(send_timeout).unwrap_or(DEFAULT_SEND_TIMEOUT),
                     backlog_pause: interval / PACE,
-                    spread: self.spread.or(spread),
+                    // So that one collection is sent before the next.
+                    spread: self.spread.or(spread).map(|spread| spread.min(interval / 2)),
                     id,
                 },
             ),

@@ -116,7 +116,6 @@ mod redact;
 #[cfg(not(loom))]
 mod registry;
 #[cfg(not(loom))]
-#[cfg_attr(not(test), allow(dead_code))] // its readers are exporters that send raw samples
 mod samples;
 #[cfg(not(loom))]
 mod scrape;

@@ -128,6 +128,7 @@ mod tests {
             removals: 0,
             bytes,
             points: sequence,
+            hidden: Vec::new(),
         }
     }
 

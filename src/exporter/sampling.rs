@@ -53,7 +53,7 @@ impl Sampling {
         let mut drained = Drained::default();
         let mut held = std::mem::take(&mut self.held);
         let mut fresh = Vec::new();
-        for family in batch.snapshot.families().filter(|family| Sampling::takes(family)) {
+        for family in families(batch, departures) {
             self.reader.drain(&family.descriptor, &mut fresh);
             let late = held.remove(family.name()).unwrap_or_default();
             if fresh.is_empty() && late.is_empty() {
@@ -76,6 +76,11 @@ impl Sampling {
             }
             drained.families.extend(given(family, &known, values));
         }
+        for hidden in &batch.hidden {
+            // Nobody wants them, and nobody is to be told that they found no room.
+            self.reader.drain(hidden, &mut fresh);
+            fresh.clear();
+        }
         // Of families that are no more.
         drained.lost += held.values().map(Vec::len).sum::<usize>() as u64;
         let lost = self.reader.dropped();
@@ -83,6 +88,19 @@ impl Sampling {
         self.told = self.told.max(lost);
         drained
     }
+}
+
+/// The families with samples in a collection, and those that only what was removed is left of.
+fn families<'a>(batch: &'a Batch, departures: &'a [Arc<Departure>]) -> Vec<&'a FamilySnapshot> {
+    let mut families: Vec<&FamilySnapshot> = Vec::new();
+    let departed = departures.iter().map(|departure| &departure.family);
+    for family in batch.snapshot.families().chain(departed) {
+        let is_same = |other: &&FamilySnapshot| Arc::ptr_eq(&other.descriptor, &family.descriptor);
+        if Sampling::takes(family) && !families.iter().any(is_same) {
+            families.push(family);
+        }
+    }
+    families
 }
 
 /// The series of a family by their lives: their label values as words, or none for that of all that is past the limit.

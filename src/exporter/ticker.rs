@@ -1,6 +1,7 @@
 //! Collects when it is time, and when a flush asks for it; it never sends.
 
 use super::{
+    sampling::Sampling,
     schedule::Schedule,
     state::Shared,
     work::{Batch, TICK},
@@ -70,10 +71,17 @@ impl Ticker {
         // removals of the next.
         let removals = self.shared.inbox.arrived();
         let mut snapshot = self.shared.registry.snapshot_for_export();
+        let mut hidden = Vec::new();
         if let Some(filter) = &self.filter {
             // A family whose filter panics is left out, as it may be meant to be.
             let shows = |family: &FamilySnapshot| catch_unwind(AssertUnwindSafe(|| filter.shows_family(family)));
-            snapshot.families.retain(|family| shows(family).unwrap_or(false));
+            snapshot.families.retain(|family| {
+                let is_shown = shows(family).unwrap_or(false);
+                if !is_shown && Sampling::takes(family) {
+                    hidden.push(family.descriptor.clone());
+                }
+                is_shown
+            });
         }
         self.collections += 1;
         // A wall clock that was set back does not turn the order of collections: until it has caught up, they are so far apart
@@ -86,6 +94,7 @@ impl Ticker {
             removals,
             bytes: bytes(&snapshot),
             points: points(&snapshot),
+            hidden,
             snapshot,
         };
         let ended = self.shared.clock.monotonic();

@@ -24,6 +24,8 @@ pub(crate) struct Batch {
     pub(crate) bytes: usize,
     /// How many series it has.
     pub(crate) points: u64,
+    /// Families with samples that the exporter's filter hides.
+    pub(crate) hidden: Vec<Arc<Descriptor>>,
 }
 
 /// A batch that is being sent.

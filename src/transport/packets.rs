@@ -26,7 +26,6 @@ mod tests;
 mod unix_tests;
 
 pub(crate) use endpoint::Endpoint;
-#[allow(unused_imports)] // its destination is not there yet
 pub(crate) use endpoint::EndpointError;
 
 use crate::{clock::SharedClock, destination::BatchId, redact, transport::names};

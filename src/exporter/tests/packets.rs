@@ -189,7 +189,7 @@ impl Destination for PacketEnd {
             network.bytes += payload.bytes().len();
             let vanished = network.hear_late();
             let bytes = payload.bytes();
-            let answer = match network.script.pop_front().unwrap_or(Fate::Taken) {
+            match network.script.pop_front().unwrap_or(Fate::Taken) {
                 // What the system says of the packet before, it says instead of taking this one.
                 _ if vanished => return Answer::retry("nobody listens").blaming_previous(),
                 Fate::Arrives => {
@@ -204,8 +204,7 @@ impl Destination for PacketEnd {
                 Fate::CarriedOver => Answer::carry_over("no such file"),
                 Fate::Unanswered => Answer::unclear("reset"),
                 Fate::TooLarge => Answer::too_large("message too long"),
-            };
-            answer
+            }
         })
     }
 
@@ -229,7 +228,11 @@ impl Rig {
             .phase(false)
             .jitter(0.0)
             .seed(5)
-            .filter(Filter::new().families(|family| !family.name().starts_with("tidegauge_")));
+            .filter(Filter::new().families(|family| {
+                !["tidegauge_", "hidden"]
+                    .iter()
+                    .any(|head| family.name().starts_with(head))
+            }));
         let parts = exporter.assemble(&registry).unwrap().unwrap();
         Rig {
             registry,
@@ -446,6 +449,34 @@ fn samples_arrive_with_their_labels_and_what_is_lost_is_counted() {
     assert!(rig.flush(SECOND).is_ok());
     assert_eq!(rig.far_end.total("size{a}samples"), 23.0);
     assert_eq!(rig.stats().dropped_superseded_points, 1);
+}
+
+#[test]
+fn samples_of_what_is_hidden_are_no_loss_and_those_of_a_family_that_goes_arrive() {
+    let mut rig = Rig::new(PacketEnd::new(3));
+    let hidden = rig
+        .registry
+        .distribution("hidden", "Hidden.")
+        .samples(4)
+        .register()
+        .unwrap();
+    let sizes = rig.registry.distribution("size", "Sizes.").register().unwrap();
+    for _ in 0..3 {
+        for _ in 0..4 {
+            hidden.observe(1.0);
+        }
+        assert!(rig.flush(SECOND).is_ok());
+    }
+    assert_eq!(rig.stats().dropped_samples, 0);
+    assert_eq!(rig.far_end.with(|network| network.packets), 0);
+
+    sizes.observe(5.0);
+    assert!(rig.registry.unregister("size"));
+    assert!(rig.flush(SECOND).is_ok());
+    drop(sizes);
+    assert!(rig.flush(SECOND).is_ok());
+    let arrived = rig.far_end.total("size{}samples");
+    assert_eq!((arrived, rig.stats().dropped_samples), (5.0, 0));
 }
 
 #[test]

@@ -57,7 +57,8 @@ use std::{fmt, mem, str::FromStr, sync::Arc, time::Duration};
 /// whose buffer is full, and nobody says so. Over UDP the system may learn that nobody listens on the port, with the packet after:
 /// then both are taken for lost.
 ///
-/// What the system does not take (there is no socket, its buffer is full, nobody listens) is treated by what it held:
+/// What the system does not take (there is no socket, its buffer is full, nobody listens) is tried again while somebody waits for a
+/// flush, and else treated by what it held:
 ///
 /// | | |
 /// |---|---|
@@ -86,7 +87,7 @@ use std::{fmt, mem, str::FromStr, sync::Arc, time::Duration};
 /// | `events`, `service_checks` | those in packets that the system took |
 /// | `metric_dropped_on_receive` | messages that there was no room for |
 /// | `packets_sent`, `bytes_sent` | what the system took |
-/// | `packets_dropped`, `packets_dropped_writer`, and the same of `bytes` | what it did not take, also where its increments were carried over |
+/// | `packets_dropped`, `packets_dropped_writer`, and the same of `bytes` | sends that it did not take, also where what they held was carried over or tried again |
 ///
 /// There is no queue of packets, so `packets_dropped_queue` and `bytes_dropped_queue` are not sent, nor are counts of contexts: all is
 /// aggregated. Counts that are 0 are not sent. They are carried over until they are taken. The exporter's own

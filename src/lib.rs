@@ -139,8 +139,8 @@ mod exports {
     pub use crate::destination::otlp::{Compression, Otlp, OtlpBuilder, OtlpError, Protocol, TemporalityPreference};
     #[cfg(feature = "statsd")]
     pub use crate::destination::statsd::{
-        AlertType, Cardinality, Dialect, Event, HistogramLines, Messages, Priority, ServiceCheck, StatsD,
-        StatsDBuilder, StatsDError, Status,
+        AlertType, Cardinality, Dialect, Event, EventPriority, HistogramLines, Messages, ServiceCheck, ServiceStatus,
+        StatsD, StatsDBuilder, StatsDError,
     };
     pub use crate::destination::{Activity, Answer, BatchId, Destination, Payload, Preferences, Temporality};
     pub use crate::encode::{EncodeOptions, Format};

@@ -18,7 +18,7 @@ mod url;
 
 pub use builder::StatsDBuilder;
 pub use dialect::{Cardinality, Dialect, HistogramLines};
-pub use event::{AlertType, Event, Priority, ServiceCheck, Status};
+pub use event::{AlertType, Event, EventPriority, ServiceCheck, ServiceStatus};
 pub use messages::Messages;
 
 use super::{Activity, Answer, Destination, Payload, Preferences, Temporality};

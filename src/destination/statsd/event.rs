@@ -23,7 +23,7 @@ pub struct Event {
     host: Option<String>,
     aggregation_key: Option<String>,
     source: Option<String>,
-    priority: Priority,
+    priority: EventPriority,
     alert: AlertType,
     tags: Vec<(String, String)>,
 }
@@ -31,7 +31,7 @@ pub struct Event {
 /// How much an event matters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Priority {
+pub enum EventPriority {
     /// As most. The default.
     #[default]
     Normal,
@@ -57,16 +57,16 @@ pub enum AlertType {
 /// The state of something that the application depends on; sent by [`Messages::service_check`](crate::Messages::service_check).
 ///
 /// ```
-/// use tidegauge::{ServiceCheck, Status};
+/// use tidegauge::{ServiceCheck, ServiceStatus};
 ///
-/// let check = ServiceCheck::new("shop.database", Status::Critical)
+/// let check = ServiceCheck::new("shop.database", ServiceStatus::Critical)
 ///     .message("no connection for 30 s")
 ///     .tag("shard", "7");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceCheck {
     name: String,
-    status: Status,
+    status: ServiceStatus,
     time: Option<u64>,
     host: Option<String>,
     message: Option<String>,
@@ -76,7 +76,7 @@ pub struct ServiceCheck {
 /// How something stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Status {
+pub enum ServiceStatus {
     /// It works.
     Ok,
     /// It works, and may not for long.
@@ -98,7 +98,7 @@ impl Event {
             host: None,
             aggregation_key: None,
             source: None,
-            priority: Priority::default(),
+            priority: EventPriority::default(),
             alert: AlertType::default(),
             tags: Vec::new(),
         }
@@ -129,7 +129,7 @@ impl Event {
     }
 
     /// How much it matters, by default as most.
-    pub fn priority(mut self, priority: Priority) -> Self {
+    pub fn priority(mut self, priority: EventPriority) -> Self {
         self.priority = priority;
         self
     }
@@ -155,8 +155,8 @@ impl Event {
             aggregation_key: self.aggregation_key.as_deref(),
             // What is so by default is not said.
             priority: match self.priority {
-                Priority::Normal => None,
-                Priority::Low => Some("low"),
+                EventPriority::Normal => None,
+                EventPriority::Low => Some("low"),
             },
             source: self.source.as_deref(),
             alert: match self.alert {
@@ -172,7 +172,7 @@ impl Event {
 
 impl ServiceCheck {
     /// A check of this name, at the time at which the Agent receives it. Without a name it is dropped.
-    pub fn new(name: impl Into<String>, status: Status) -> Self {
+    pub fn new(name: impl Into<String>, status: ServiceStatus) -> Self {
         ServiceCheck {
             name: name.into(),
             status,
@@ -211,10 +211,10 @@ impl ServiceCheck {
         CheckFields {
             name: &self.name,
             status: match self.status {
-                Status::Ok => 0,
-                Status::Warning => 1,
-                Status::Critical => 2,
-                Status::Unknown => 3,
+                ServiceStatus::Ok => 0,
+                ServiceStatus::Warning => 1,
+                ServiceStatus::Critical => 2,
+                ServiceStatus::Unknown => 3,
             },
             timestamp: self.time,
             hostname: self.host.as_deref(),
@@ -239,7 +239,9 @@ mod tests {
         let fields = event.fields();
         assert_eq!((fields.title, fields.text), ("a", "b"));
         assert_eq!((fields.priority, fields.alert, fields.timestamp), (None, None, None));
-        let normal = Event::new("a", "b").priority(Priority::Normal).alert(AlertType::Info);
+        let normal = Event::new("a", "b")
+            .priority(EventPriority::Normal)
+            .alert(AlertType::Info);
         assert_eq!(normal, event);
     }
 
@@ -251,7 +253,7 @@ mod tests {
             .host("h")
             .aggregation_key("k")
             .source("s")
-            .priority(Priority::Low)
+            .priority(EventPriority::Low)
             .alert(AlertType::Error)
             .tag("a", "b");
         let fields = event.fields();
@@ -269,7 +271,7 @@ mod tests {
             assert_eq!(Event::new("", "").alert(alert).fields().alert, Some(word));
         }
 
-        let check = ServiceCheck::new("n", Status::Unknown)
+        let check = ServiceCheck::new("n", ServiceStatus::Unknown)
             .time(time)
             .host("h")
             .message("m")
@@ -283,12 +285,12 @@ mod tests {
             (fields.hostname, fields.message, fields.tags.len()),
             (Some("h"), Some("m"), 1)
         );
-        let statuses = [Status::Ok, Status::Warning, Status::Critical];
+        let statuses = [ServiceStatus::Ok, ServiceStatus::Warning, ServiceStatus::Critical];
         assert_eq!(
             statuses.map(|status| ServiceCheck::new("", status).fields().status),
             [0, 1, 2]
         );
-        let before = ServiceCheck::new("n", Status::Ok).time(UNIX_EPOCH - Duration::from_secs(1));
+        let before = ServiceCheck::new("n", ServiceStatus::Ok).time(UNIX_EPOCH - Duration::from_secs(1));
         assert_eq!(before.fields().timestamp, None);
     }
 }

@@ -1,6 +1,6 @@
 //! The destination as a whole, before sockets of the tests' own.
 
-use super::{Dialect, Event, ServiceCheck, StatsD, StatsDBuilder, Status, builder::Surroundings};
+use super::{Dialect, Event, ServiceCheck, ServiceStatus, StatsD, StatsDBuilder, builder::Surroundings};
 use crate::{
     Answer, BatchId, Destination, Exporter, ExporterHandle, Filter, Payload, Registry, destination::Preferences,
     testing,
@@ -122,7 +122,7 @@ fn messages_go_beside_points() {
     let (_registry, exporter) = start(statsd);
 
     assert!(messages.event(Event::new("Deployed", "a\nb").tag("x", "y")));
-    assert!(messages.service_check(ServiceCheck::new("db", Status::Critical).message("gone")));
+    assert!(messages.service_check(ServiceCheck::new("db", ServiceStatus::Critical).message("gone")));
     for _ in 0..3 {
         assert!(messages.clone().set("users", "u-1|x", &[("country", "de")]));
     }
@@ -195,7 +195,10 @@ fn other_dialects_have_sets_and_no_events() {
         let messages = statsd.messages();
         let (_registry, exporter) = start(statsd);
         assert!(!messages.event(Event::new("a", "b")), "{dialect}");
-        assert!(!messages.service_check(ServiceCheck::new("a", Status::Ok)), "{dialect}");
+        assert!(
+            !messages.service_check(ServiceCheck::new("a", ServiceStatus::Ok)),
+            "{dialect}"
+        );
         assert!(messages.set("users", "u1", &[]), "{dialect}");
         assert_eq!(messages.dropped(), 2);
         exporter.flush(DEADLINE).unwrap();

@@ -8,8 +8,8 @@ use std::net::UdpSocket;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 use tidegauge::{
-    AlertType, Buckets, Cardinality, Clock, Event, Messages, Priority, Registry, ServiceCheck, StatsD, Status,
-    SystemClock,
+    AlertType, Buckets, Cardinality, Clock, Event, EventPriority, Messages, Registry, ServiceCheck, ServiceStatus,
+    StatsD, SystemClock,
 };
 
 const CONTAINER: &str = "ci-abc123";
@@ -159,21 +159,21 @@ fn say(messages: &Messages) {
         .time(time)
         .host("host-1")
         .aggregation_key("key")
-        .priority(Priority::Low)
+        .priority(EventPriority::Low)
         .source("ci")
         .alert(AlertType::Warning)
         .tag("path", "/a")
         .tag("zone", "eu");
     assert!(messages.event(event));
     assert!(messages.event(Event::new("t", "x")));
-    let check = ServiceCheck::new("db.up", Status::Critical)
+    let check = ServiceCheck::new("db.up", ServiceStatus::Critical)
         .time(time)
         .host("host-1")
         .message("refused\nm: twice")
         .tag("path", "/a")
         .tag("zone", "eu");
     assert!(messages.service_check(check));
-    assert!(messages.service_check(ServiceCheck::new("db.up", Status::Ok)));
+    assert!(messages.service_check(ServiceCheck::new("db.up", ServiceStatus::Ok)));
 }
 
 fn with_times() -> BTreeSet<String> {

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const LOCK: &str = include_str!("../Cargo.lock");
 
 /// Packages whose versions are worth saying.
-const PACKAGES: [&str; 13] = [
+const PACKAGES: [&str; 15] = [
     "tidegauge",
     "prometheus",
     "prometheus-client",
@@ -19,6 +19,8 @@ const PACKAGES: [&str; 13] = [
     "opentelemetry-proto",
     "prost",
     "paracord",
+    "cadence",
+    "metrics-exporter-dogstatsd",
 ];
 
 /// Prints the comment lines.

@@ -3,6 +3,7 @@
 use crate::clock::time_on_core;
 use crate::data::{Labels, Lane};
 use std::hint::black_box;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// One instrument or one family that several threads record into.
@@ -173,6 +174,13 @@ pub trait Outage: Fill {
     fn collections(&self) -> u64;
 }
 
+/// A registry with the same families that is pushed to a StatsD server over UDP by threads of its own, once every
+/// [`crate::workload::statsd::INTERVAL`].
+pub trait Push: Fill {
+    /// How the names of these threads begin.
+    fn threads(&self) -> &'static str;
+}
+
 /// Ways to read a registry apart from [`Registry::scrape`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
@@ -216,6 +224,9 @@ pub type MakeExport = fn(usize) -> Box<dyn Export>;
 /// Makes an empty registry, as [`MakeRegistry`] does, that cannot get rid of anything.
 pub type MakeOutage = fn(usize) -> Box<dyn Outage>;
 
+/// Makes an empty registry, as [`MakeRegistry`] does, that is pushed to a server.
+pub type MakePush = fn(usize, SocketAddr) -> Box<dyn Push>;
+
 /// A library, or one way to use it, and what it can be measured at.
 pub struct Library {
     /// The crate's name, and the way after a dash where there are two.
@@ -245,6 +256,12 @@ pub struct Library {
     /// A counter of whole numbers whose registry is exported every [`crate::workload::outage::INTERVAL`] to a far end
     /// that hangs in the midst of the first send.
     pub counter_inc_beside_hang: Option<MakeRecord>,
+    /// A counter of whole numbers that a StatsD server hears of over UDP.
+    pub statsd_counter_inc: Option<MakeRecord>,
+    /// A registry that is encoded as packets of StatsD.
+    pub statsd_encode: Option<MakeExport>,
+    /// A registry that is pushed to a StatsD server.
+    pub statsd_push: Option<MakePush>,
 }
 
 impl Library {
@@ -264,6 +281,9 @@ impl Library {
             export_delta: None,
             outage: None,
             counter_inc_beside_hang: None,
+            statsd_counter_inc: None,
+            statsd_encode: None,
+            statsd_push: None,
         }
     }
 }

@@ -16,7 +16,7 @@
 //!
 //! Reading order: `library` (what takes part must do), `peer` (how each peer is driven), `ours`,
 //! `data` (what they are fed), `measure` (rounds and clocks), `workload` (what is measured),
-//! `report` (rows and ratios).
+//! `report` (rows and ratios), `server` (where StatsD goes).
 
 mod allocator;
 mod clock;
@@ -29,13 +29,14 @@ mod measure;
 mod ours;
 mod peer;
 mod report;
+mod server;
 mod workload;
 
 use library::Library;
 use measure::Plan;
 use report::Report;
 use std::process::ExitCode;
-use workload::{crowd, export, insert, memory, outage, record, scrape, slowdown};
+use workload::{crowd, export, insert, memory, outage, record, scrape, slowdown, statsd};
 
 #[global_allocator]
 static ALLOCATOR: allocator::Counting = allocator::Counting;
@@ -96,6 +97,19 @@ fn main() -> ExitCode {
     }
     if options.wants("writer_slowdown_percent") {
         slowdown::run(&libraries, plan, &mut report);
+    }
+    // Last, as a peer's thread here runs as long as the process.
+    if options.wants("statsd_counter_inc") {
+        statsd::count(&libraries, plan, &mut report);
+    }
+    if options.wants(&format!(
+        "statsd_encode_{0} statsd_packets_{0} statsd_bytes_{0}",
+        statsd::SERIES
+    )) {
+        statsd::encode(&libraries, plan, &mut report);
+    }
+    if options.wants(&format!("statsd_push_on_core_{}", statsd::SERIES)) {
+        statsd::push(&libraries, plan, &mut report);
     }
     report.print_ratios();
     ExitCode::SUCCESS

@@ -3,6 +3,7 @@
 //! kinds of them.
 
 mod export;
+mod statsd;
 
 use crate::data::{BOUNDS, LOOKUP_SERIES, Labels};
 use crate::exposition::{COUNTER, HISTOGRAM, sum};
@@ -24,6 +25,9 @@ pub const LIBRARY: Library = Library {
     export_delta: Some(export::delta),
     outage: Some(export::outage),
     counter_inc_beside_hang: Some(export::counter_inc_beside_hang),
+    statsd_counter_inc: Some(statsd::counter_inc),
+    statsd_encode: Some(statsd::encode),
+    statsd_push: Some(statsd::push),
     ..Library::named(OURS)
 };
 

@@ -2,6 +2,8 @@
 
 use crate::library::Library;
 
+mod cadence;
+mod dogstatsd;
 mod fastmetrics;
 mod measured;
 mod metrics;
@@ -11,7 +13,7 @@ mod prometheus;
 mod prometheus_client;
 
 /// Every peer, and every way to use one that is worth a row of its own.
-pub const ALL: [Library; 13] = [
+pub const ALL: [Library; 17] = [
     prometheus::LIBRARY,
     prometheus_client::LIBRARY,
     prometheus_client::STATIC,
@@ -25,4 +27,8 @@ pub const ALL: [Library; 13] = [
     metriken::SHARDED,
     opentelemetry::LIBRARY,
     opentelemetry::STATIC,
+    cadence::UNBUFFERED,
+    cadence::BUFFERED,
+    cadence::QUEUED,
+    dogstatsd::LIBRARY,
 ];

@@ -8,6 +8,7 @@ pub mod outage;
 pub mod record;
 pub mod scrape;
 pub mod slowdown;
+pub mod statsd;
 
 use crate::data::{BOUNDS, Data, Labels, Lane, Population};
 use crate::exposition::{COUNTER, HISTOGRAM, samples, sum};

@@ -396,10 +396,11 @@ fn what_the_application_gives_an_exporter_may_panic_anywhere() {
             self.once("temporality");
             Temporality::Delta
         }
-        fn encode(&mut self, points: &mut Points<'_>, _: &mut Vec<u8>) {
+        fn encode(&mut self, points: &mut Points<'_>, payload: &mut Vec<u8>) {
             self.once("encode");
             while points.next_family().is_some() {
                 while points.peek().is_some() {
+                    payload.push(b'.');
                     points.take();
                 }
             }

@@ -1,5 +1,6 @@
 // What the official Go client of DogStatsD writes for a fixed input: `golden ADDRESS CONTAINER` sends it there over UDP,
 // one message a packet and at last a count called `end`. The tests record the same input with the crate and compare.
+// With a third argument, `telemetry`, it sends little, and what it tells of itself until it is killed.
 //
 // External data and cardinality come from the environment, as the client takes them.
 package main
@@ -13,8 +14,8 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 3 {
-		fail(fmt.Errorf("usage: golden ADDRESS CONTAINER"))
+	if len(os.Args) != 3 && !(len(os.Args) == 4 && os.Args[3] == "telemetry") {
+		fail(fmt.Errorf("usage: golden ADDRESS CONTAINER [telemetry]"))
 	}
 	address, container := os.Args[1], os.Args[2]
 	single := []statsd.Option{
@@ -25,6 +26,14 @@ func main() {
 		statsd.WithoutTelemetry(),
 		// Its workers overtake each other.
 		statsd.WithWorkersCount(1),
+	}
+	if len(os.Args) == 4 {
+		client, err := statsd.New(address, statsd.WithNamespace("app."), statsd.WithTags([]string{"env:test"}),
+			statsd.WithContainerID(container), statsd.WithMaxMessagesPerPayload(1), statsd.WithWorkersCount(1))
+		fail(err)
+		fail(client.Count("jobs", 3, nil, 1))
+		// It tells of itself every ten seconds.
+		select {}
 	}
 	// The first does not aggregate, so that each call is a message.
 	each(address, append(single, statsd.WithoutClientSideAggregation()), func(client *statsd.Client) []error {

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 use tidegauge::{
     AlertType, Buckets, Cardinality, Clock, Event, EventPriority, Messages, Registry, ServiceCheck, ServiceStatus,
-    StatsD, SystemClock,
+    StatsD, StatsDBuilder, SystemClock,
 };
 
 const CONTAINER: &str = "ci-abc123";
@@ -60,6 +60,78 @@ fn the_official_python_client_writes_the_same_fields() {
         })
     });
     assert_eq!(python, ours.collect::<BTreeSet<_>>());
+}
+
+/// Every ten seconds it tells all that it counts; the crate tells, with each collection, what is not zero, and has no queue of packets
+/// and no contexts to tell of.
+#[test]
+#[ignore = "needs the servers of .ci/servers"]
+fn the_official_go_client_tells_the_same_of_itself() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut go = Program::start(
+        Command::new(installed("datadog/golden"))
+            .arg(socket.local_addr().unwrap().to_string())
+            .args([CONTAINER, "telemetry"])
+            .env("DD_EXTERNAL_ENV", EXTERNAL)
+            .env("DD_CARDINALITY", "high"),
+    );
+    let mut told = BTreeSet::new();
+    let is_last = |line: &String| line.starts_with("datadog.dogstatsd.client.aggregated_context_by_type:");
+    while !told.iter().any(is_last) {
+        let mut packet = [0; 65_536];
+        let length = socket
+            .recv(&mut packet)
+            .unwrap_or_else(|error| panic!("{error}\n{}", go.report("did not tell of itself")));
+        let line = std::str::from_utf8(&packet[..length]).expect("lines are text");
+        told.insert(line.trim_end_matches('\n').to_string());
+    }
+    drop(go);
+    let told: BTreeSet<_> = told.iter().filter_map(|line| telemetry(line)).collect();
+
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let registry = Registry::new();
+    let jobs = registry.counter("jobs", "Jobs run.").register().unwrap();
+    let statsd = golden(&socket).build().unwrap();
+    let messages = statsd.messages();
+    let exporter = on_demand(statsd, &registry);
+    for _ in 0..2 {
+        jobs.inc();
+        assert!(messages.set("users", "u-123", &[]));
+        assert!(messages.event(Event::new("t", "x")));
+        assert!(messages.service_check(ServiceCheck::new("db.up", ServiceStatus::Ok)));
+        deliver(&exporter);
+    }
+    exporter.shutdown(PATIENCE).unwrap();
+    let ours: BTreeSet<_> = lines_in(&socket).iter().filter_map(|line| telemetry(line)).collect();
+    assert!(
+        ours.is_subset(&told),
+        "{:#?} are not among {told:#?}",
+        ours.difference(&told)
+    );
+    let counts: BTreeSet<&str> = ours.iter().map(|(name, _)| name.as_str()).collect();
+    let expected = [
+        "bytes_sent",
+        "events",
+        "metrics",
+        "metrics_by_type",
+        "packets_sent",
+        "service_checks",
+    ];
+    assert_eq!(counts, BTreeSet::from(expected));
+}
+
+/// What a count of a client's own is called, and what it says besides its value and who the client is.
+fn telemetry(line: &str) -> Option<(String, BTreeSet<String>)> {
+    let (head, mut fields) = fields(line.strip_prefix("datadog.dogstatsd.client.")?);
+    let (name, value) = head.split_once(':').expect("a line has a value");
+    let (_, kind) = value.split_once('|').expect("a line has a type");
+    assert_eq!(kind, "c", "{line}");
+    let own = |field: &String| field.starts_with("#client:") || field.starts_with("#client_version:");
+    assert_eq!(fields.iter().filter(|field| own(field)).count(), 2, "{line}");
+    // The Go client leaves external data out of these, too.
+    fields.retain(|field| !own(field) && *field != format!("e:{EXTERNAL}"));
+    Some((name.to_string(), fields))
 }
 
 /// What stands before the tags as it is, and the fields behind it in an order of their own: the Python client writes the tags of
@@ -213,34 +285,37 @@ impl Clock for Standing {
 /// What one collection sends of what is recorded, without what the crate tells of itself.
 fn sent(registry: &Registry, timestamps: bool, record: impl Fn(&Messages)) -> BTreeSet<String> {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let statsd = StatsD::builder(format!("dogstatsd+udp://{}", socket.local_addr().unwrap()))
-        .environment(false)
-        .client_telemetry(false)
-        .prefix("app.")
-        .tag("env", "test")
-        .container_id(CONTAINER)
-        .external_data(EXTERNAL)
-        .cardinality(Cardinality::High)
-        .timestamps(timestamps)
-        .build()
-        .unwrap();
+    let statsd = golden(&socket).client_telemetry(false).timestamps(timestamps);
+    let statsd = statsd.build().unwrap();
     let messages = statsd.messages();
     let exporter = on_demand(statsd, registry);
     record(&messages);
     deliver(&exporter);
     exporter.shutdown(PATIENCE).unwrap();
-    // What was sent over loopback has come.
+    let mut lines = lines_in(&socket);
+    lines.retain(|line| !line.contains("tidegauge"));
+    lines
+}
+
+/// A destination that is told what those programs are.
+fn golden(socket: &UdpSocket) -> StatsDBuilder {
+    StatsD::builder(format!("dogstatsd+udp://{}", socket.local_addr().unwrap()))
+        .environment(false)
+        .prefix("app.")
+        .tag("env", "test")
+        .container_id(CONTAINER)
+        .external_data(EXTERNAL)
+        .cardinality(Cardinality::High)
+}
+
+/// The lines that have come by now: what was sent over loopback has.
+fn lines_in(socket: &UdpSocket) -> BTreeSet<String> {
     socket.set_nonblocking(true).unwrap();
     let mut lines = BTreeSet::new();
     let mut packet = [0; 65_536];
     while let Ok(length) = socket.recv(&mut packet) {
         let packet = std::str::from_utf8(&packet[..length]).expect("lines are text");
-        lines.extend(
-            packet
-                .lines()
-                .filter(|line| !line.contains("tidegauge"))
-                .map(str::to_string),
-        );
+        lines.extend(packet.lines().map(str::to_string));
     }
     lines
 }

@@ -167,7 +167,7 @@ impl Encoder {
 
     fn put_gauge_text(&self, is_negative: bool, value: impl Fn(&mut Vec<u8>), packet: &mut Packet<'_>) -> Step {
         let mark = packet.mark();
-        if is_negative && self.settings.dialect.has_relative_gauges() {
+        if is_negative && self.settings.has_relative_gauges() {
             // What has a sign is a change there, so it is one from zero. In a packet of its own, one of the two could be lost.
             self.append(packet, |out| out.push(b'0'), b"|g");
         }
@@ -226,6 +226,12 @@ impl Encoder {
 }
 
 impl Settings {
+    /// Whether servers take a gauge with a sign for a change. The Agent does not; the others that read its lines, and no newer protocol
+    /// than 1.0 of them, do.
+    fn has_relative_gauges(&self) -> bool {
+        self.dialect != Dialect::DogStatsD || self.protocol < FIRST_WITH_PACKING
+    }
+
     /// Whether a line may have several values.
     fn packs_values(&self) -> bool {
         self.dialect == Dialect::DogStatsD && self.protocol >= FIRST_WITH_PACKING

@@ -134,7 +134,8 @@ impl StatsDBuilder {
     /// values (before 1), container ids (before 2), timestamps (before 3), control groups' numbers (before 4), external data
     /// (before 5), and cardinality (before 6). <https://docs.datadoghq.com/developers/dogstatsd/datagram_shell/>
     ///
-    /// Other servers that take DogStatsD's tags, such as statsd_exporter and the OpenTelemetry Collector, are best written 0.
+    /// Other servers that take DogStatsD's tags, such as statsd_exporter and the OpenTelemetry Collector, are best written 0. They
+    /// take a gauge with a sign for a change, so with 0 one below zero is sent as a zero and a change, which is the same to the Agent.
     pub fn protocol(mut self, minor: u8) -> Self {
         self.protocol = minor;
         self

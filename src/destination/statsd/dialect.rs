@@ -7,7 +7,7 @@ use std::fmt;
 /// | dialect | tags | histograms by default | gauges below zero | servers |
 /// |---|---|---|---|---|
 /// | [`Etsy`](Dialect::Etsy) | parts of the name | counters | 0 first | statsd, collectd |
-/// | [`DogStatsD`](Dialect::DogStatsD) | `n:1\|c\|#k:v` | samples | as they are | the Datadog Agent, the OpenTelemetry Collector |
+/// | [`DogStatsD`](Dialect::DogStatsD) | `n:1\|c\|#k:v` | samples | as they are, 0 first with [protocol](crate::StatsDBuilder::protocol) 0 | the Datadog Agent, the OpenTelemetry Collector |
 /// | [`Telegraf`](Dialect::Telegraf) | `n,k=v:1\|c` | samples | 0 first | Telegraf, statsd_exporter |
 /// | [`Librato`](Dialect::Librato) | `n#k=v:1\|c` | samples | 0 first | statsd_exporter |
 /// | [`SignalFx`](Dialect::SignalFx) | `n[k=v]:1\|c` | samples | 0 first | statsd_exporter |
@@ -101,11 +101,6 @@ impl Dialect {
             Dialect::Etsy | Dialect::Graphite => HistogramLines::Counters,
             _ => HistogramLines::Samples,
         }
-    }
-
-    /// Whether a gauge with a sign is a change.
-    pub(crate) fn has_relative_gauges(self) -> bool {
-        self != Dialect::DogStatsD
     }
 
     /// Whether its servers cut off what is behind the point of a counter's increment.

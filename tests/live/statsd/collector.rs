@@ -21,8 +21,13 @@ pub struct StatsdCollector {
 impl StatsdCollector {
     /// Starts it over UDP on a port that the system picks, with those bounds for the metrics of those names.
     pub fn over_udp(bounds: Bounds<'_>) -> StatsdCollector {
+        StatsdCollector::over_udp_in_windows("100ms", bounds)
+    }
+
+    /// The same, with windows of another length than is usual here.
+    pub fn over_udp_in_windows(length: &str, bounds: Bounds<'_>) -> StatsdCollector {
         let folder = Folder::create("statsd-collector");
-        let mut collector = StatsdCollector::start(folder, "udp", "127.0.0.1:0", bounds);
+        let mut collector = StatsdCollector::start(folder, ["udp", "127.0.0.1:0", length], bounds);
         collector.address = Some(listens(&mut collector.program, Kind::Udp, [127, 0, 0, 1]));
         collector
     }
@@ -31,27 +36,25 @@ impl StatsdCollector {
     pub fn over_unixgram(bounds: Bounds<'_>) -> StatsdCollector {
         let folder = Folder::create("statsd-collector");
         let endpoint = folder.path().join(SOCKET).display().to_string();
-        StatsdCollector::start(folder, "unixgram", &endpoint, bounds)
+        StatsdCollector::start(folder, ["unixgram", &endpoint, "100ms"], bounds)
     }
 
-    fn start(folder: Folder, transport: &str, endpoint: &str, bounds: Bounds<'_>) -> StatsdCollector {
+    fn start(folder: Folder, [transport, endpoint, window]: [&str; 3], bounds: Bounds<'_>) -> StatsdCollector {
         let configuration = folder.path().join("collector.yml");
-        let buckets = bounds
-            .iter()
-            .map(|(name, bounds)| format!("{{matcher_pattern: '^{name}$', buckets: {bounds:?}}}"));
-        let buckets = buckets.collect::<Vec<_>>().join(", ");
+        let of_name = |(name, bounds): &(&str, &[f64])| format!("{{matcher_pattern: '^{name}$', buckets: {bounds:?}}}");
+        let mut buckets: Vec<String> = bounds.iter().map(of_name).collect();
+        // What nothing else matches would have buckets that grow by themselves.
+        buckets.push("{matcher_pattern: '.*', buckets: [1]}".to_string());
+        let histogram = format!("{{explicit_buckets: [{}]}}", buckets.join(", "));
         // Distributions are histograms to it.
-        let mappings = ["timing", "histogram"].map(|kind| {
-            // What nothing else matches would have buckets that grow by themselves.
-            let histogram = format!("{{explicit_buckets: [{buckets}, {{matcher_pattern: '.*', buckets: [1]}}]}}");
-            format!("{{statsd_type: {kind}, observer_type: histogram, histogram: {histogram}}}")
-        });
+        let mappings = ["timing", "histogram"]
+            .map(|kind| format!("{{statsd_type: {kind}, observer_type: histogram, histogram: {histogram}}}"));
         let text = format!(
             "receivers:
   statsd:
     endpoint: {endpoint}
     transport: {transport}
-    aggregation_interval: 100ms
+    aggregation_interval: {window}
     counter_type: float
     enable_simple_tags: true
     is_monotonic_counter: true

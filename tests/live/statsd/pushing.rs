@@ -13,7 +13,7 @@ use super::workload::{
 use super::{deliver, on_demand, statsd};
 use crate::program::{Folder, PATIENCE};
 use std::collections::BTreeMap;
-use tidegauge::{Dialect, Messages, StatsDBuilder};
+use tidegauge::{Dialect, Messages, Registry, StatsDBuilder};
 
 /// statsd_exporter knows all of these at once, and in each a sign is a change.
 const EXPORTER_DIALECTS: [Dialect; 3] = [Dialect::Telegraf, Dialect::Librato, Dialect::SignalFx];
@@ -37,23 +37,17 @@ fn statsd_exporter_has_what_was_recorded_in_every_dialect() {
     }
 }
 
-/// There a sign is a value in DogStatsD and a change for this server, so gauges below zero need another dialect.
 #[test]
 #[ignore = "needs the servers of .ci/servers"]
 fn statsd_exporter_has_what_was_recorded_in_dogstatsd() {
-    // Packed values are what it has of the newer protocols.
-    for protocol in [0, 1] {
+    // Packed values are what it has of the newer protocols; but in those a sign of a gauge is no change, as it is to this server.
+    for (protocol, levels) in [(0, BELOW_ZERO), (1, ABOVE_ZERO)] {
         for transport in ["udp", "tcp", "unixgram"] {
             let (mut server, folder) = exporter();
             let url = url("dogstatsd", transport, &server, &folder);
             let what = format!("DogStatsD 1.{protocol} over {transport}");
-            push(
-                &what,
-                &mut server,
-                statsd(&url).protocol(protocol),
-                ABOVE_ZERO,
-                Workload::expected,
-            );
+            let destination = statsd(&url).protocol(protocol);
+            push(&what, &mut server, destination, levels, Workload::expected);
             assert_eq!(server.errors(), 0.0, "{what}: {:?}", server.own());
         }
     }
@@ -83,6 +77,25 @@ fn a_collector_has_what_was_recorded() {
     );
 }
 
+/// Its windows are a minute long by default, and within one a sign is a change from what came before.
+#[test]
+#[ignore = "needs the servers of .ci/servers"]
+fn a_collector_has_gauges_below_zero_of_several_collections_in_one_window() {
+    let mut server = StatsdCollector::over_udp_in_windows("2s", &[]);
+    let registry = Registry::new();
+    let level = registry.gauge("level", "Level of water.").register().unwrap();
+    let statsd = statsd(&format!("dogstatsd+udp://{}", server.address())).protocol(0);
+    let exporter = on_demand(statsd.build().unwrap(), &registry);
+    for value in [-5.0, -3.0, -3.0] {
+        level.set(value);
+        deliver(&exporter);
+    }
+    let mut expected = Reading::default();
+    expected.gauges.insert(metric("level", [ENVIRONMENT]), -3.0);
+    server.expect("three collections", &expected);
+    exporter.shutdown(PATIENCE).unwrap();
+}
+
 #[test]
 #[ignore = "needs the servers of .ci/servers"]
 fn telegraf_has_what_was_recorded() {
@@ -104,7 +117,7 @@ fn telegraf_has_what_was_recorded_in_dogstatsd() {
         "DogStatsD",
         &mut server,
         statsd(&url).protocol(0),
-        ABOVE_ZERO,
+        BELOW_ZERO,
         |workload| {
             let mut expected = without_buckets(workload.expected());
             // Its counters are integers, and of each line it takes what stands before the point: there is a dialect for it.

@@ -55,7 +55,7 @@ fn throttled_and_unavailable_are_repeated_with_the_same_bytes() {
                 let refused = end.points(|request| request.outcome == Outcome::Answered(status));
                 assert!(end.repeated().0 > 0);
                 assert_eq!(end.stats.retried_points, end.repeated().0);
-                assert_eq!(end.stats.retried_points + end.stats.carried_over_points, refused);
+                assert_eq!(end.stats.retried_points + end.given_up(), refused);
                 assert_eq!(end.stats.rejected_points, 0);
             }
         }
@@ -125,7 +125,7 @@ fn answers_that_must_not_be_retried_are_carried_over() {
             assert_eq!(end.answered(status).count(), 4);
             assert_eq!((end.repeated().0, end.stats.retried_points), (0, 0));
             let refused = end.points(|request| request.outcome == Outcome::Answered(status));
-            assert_eq!(end.stats.carried_over_points, refused);
+            assert_eq!(end.given_up(), refused);
             assert_eq!(
                 end.scraped.value("payloads_total", Some(("outcome", "carried_over"))),
                 4.0
@@ -162,7 +162,7 @@ fn a_token_that_expired_is_carried_over_until_its_file_is_replaced() {
         // The one that was refused last was sent again at once, with the new token.
         let refused = end.points(|request| request.outcome == Outcome::Answered(401));
         assert_eq!(end.stats.retried_points, end.repeated().0);
-        assert_eq!(end.stats.carried_over_points + end.stats.retried_points, refused);
+        assert_eq!(end.given_up() + end.stats.retried_points, refused);
     });
 }
 
@@ -191,7 +191,7 @@ fn a_redirect_is_not_followed_and_the_error_names_where_it_leads() {
             end.assert_delivered_is_what_was_confirmed();
             assert_eq!((end.repeated().0, end.stats.retried_points), (0, 0));
             let refused = end.points(|request| request.outcome == Outcome::Answered(status));
-            assert_eq!(end.stats.carried_over_points, refused);
+            assert_eq!(end.given_up(), refused);
         }
     });
     assert_eq!(target.read(|state| state.connections), 0);

@@ -293,6 +293,11 @@ impl End {
         self.requests.iter().filter(move |request| request.outcome == answered)
     }
 
+    /// Points whose payload was given up: increments join a later one, and values as they stood are superseded.
+    pub fn given_up(&self) -> u64 {
+        self.stats.carried_over_points + self.stats.dropped_superseded_points
+    }
+
     /// Nothing came twice, and nothing is said to.
     pub fn assert_never_unclear(&self) {
         assert_eq!(self.stats.possible_duplicate_points, 0);

@@ -191,7 +191,7 @@ impl Destination for PacketEnd {
             let bytes = payload.bytes();
             match network.script.pop_front().unwrap_or(Fate::Taken) {
                 // What the system says of the packet before, it says instead of taking this one.
-                _ if vanished => return Answer::retry("nobody listens").blaming_previous(),
+                _ if vanished => Answer::retry("nobody listens").blaming_previous(),
                 Fate::Arrives => {
                     network.arrive(bytes);
                     Answer::delivered()

@@ -158,7 +158,8 @@ fn a_receiver_that_vanishes_in_the_midst_of_collections_has_got_everything() {
             .insert(metric(NAME, [ENVIRONMENT, ("number", number)]), count as f64);
     }
     assert_eq!(totals.differences(&expected(&counts)), "");
-    assert_eq!(statistics.rejected_points + statistics.dropped_queue_full_points, 0);
+    // Collections may have been dropped from a full queue meanwhile: what they had counted came with later ones.
+    assert_eq!(statistics.rejected_points, 0);
 }
 
 fn destination(path: &Path) -> StatsDBuilder {

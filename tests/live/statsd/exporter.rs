@@ -63,6 +63,11 @@ impl StatsdExporter {
         }
     }
 
+    /// Lets it do nothing from now on.
+    pub fn pause(&self) {
+        self.program.signal("STOP");
+    }
+
     /// What it tells of itself: samples that it did not understand are counted here, by reason.
     pub fn own(&self) -> Reading {
         read(&self.exposition(), |name| name.starts_with("statsd_exporter_"))

@@ -45,12 +45,14 @@ pub fn paced(arguments: &Arguments) -> Result<Run, Box<dyn Error>> {
     let registry = Registry::new();
     let counters = register(&registry, arguments.packets * LINES)?;
     let sink = ends::receiver(arguments.reader)?;
-    let times = Arc::new(Mutex::new(Vec::new()));
-    let noted = times.clone();
-    let destination = Watched::new(ends::statsd(sink.address())?, move |_| {
-        noted.lock().expect("nobody panics with it").push(Instant::now());
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let noted = sent.clone();
+    let destination = Watched::new(ends::statsd(sink.address())?, move |payload| {
+        let packet = (Instant::now(), payload.points());
+        noted.lock().expect("nobody panics with it").push(packet);
         None
     });
+    let sent = || sent.lock().expect("nobody panics with it");
     counters.iter().for_each(Counter::inc);
     let exporter = ends::exporter(destination)
         .interval(arguments.interval)
@@ -58,23 +60,23 @@ pub fn paced(arguments: &Arguments) -> Result<Run, Box<dyn Error>> {
         .jitter(0.0)
         .spread(arguments.interval / 2)
         .start(&registry)?;
-    // The first collection is sent in the interval after it; the second one finds nothing new.
+    // The first collection has everything, and is sent in the interval after it.
     let deadline = Instant::now() + 4 * arguments.interval + Duration::from_secs(10);
-    while exporter.stats().delivered_points < counters.len() as u64 {
+    while sent().iter().map(|(_, points)| points).sum::<usize>() < counters.len() {
         if Instant::now() > deadline {
             return Err(format!("the exporter has not sent everything: {:?}", exporter.stats()).into());
         }
-        thread::sleep(Duration::from_millis(10));
+        thread::sleep(Duration::from_millis(100));
     }
     let _ = exporter.shutdown(Duration::ZERO);
     let received = sink.finish()?;
-    let times = times.lock().expect("nobody panics with it");
-    let taken = match (times.first(), times.last()) {
-        (Some(first), Some(last)) => *last - *first,
+    let sent = sent();
+    let taken = match (sent.first(), sent.last()) {
+        (Some((first, _)), Some((last, _))) => *last - *first,
         _ => Duration::ZERO,
     };
     Ok(Run {
-        sent: times.len() as u64,
+        sent: sent.len() as u64,
         received,
         taken,
     })

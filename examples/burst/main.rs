@@ -87,12 +87,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         let run = producers::run(arguments, phase, jitter)?;
         println!("  {name:<18} {}", run.bins.summary());
         println!(
-            "  {:<18} {} sent, {} received; {}; started within {:.0?}",
+            "  {:<18} {} sent, {} received; {}",
             "",
             thousands(run.sent),
             thousands(run.received.packets),
-            run.received.losses(),
-            run.started_within
+            run.received.losses()
         );
         accounted(name, run.sent, &run.received)?;
         Ok::<_, Box<dyn Error>>(run)

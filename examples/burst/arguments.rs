@@ -8,7 +8,7 @@ burst [flags]
 Counts in each tenth of a second what many producers send together, with the crate's phase and jitter and without.
 
   --simulated N    producers of the simulation; by default 1400
-  --producers N    exporters of the run, each with two threads; by default 500
+  --producers N    exporters of the run, each with two threads; by default 300
   --packets N      packets of one collection of one exporter, about; by default 20000
   --interval-ms I  from one push to the next; by default 10000
   --intervals K    how many intervals are looked at; by default 3
@@ -33,7 +33,7 @@ impl Arguments {
     pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Option<Self>, String> {
         let mut arguments = Arguments {
             simulated: 1400,
-            producers: 500,
+            producers: 300,
             packets: 20_000,
             interval: Duration::from_secs(10),
             intervals: 3,

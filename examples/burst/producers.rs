@@ -1,6 +1,7 @@
 //! Producers that run: so many exporters at once, each with a registry and two threads of its own, all pushing to one socket. Each push
 //! is one packet. They stand for processes that are started at one moment, on many machines; as one machine needs longer
-//! to start them, time begins for all of them when the last one is there.
+//! to start them, time begins for all of them when the last one is there. What they do not stand for: in one process each
+//! collection adds up cells of all their threads, so that many hundreds of them hold each other up.
 
 use crate::{arguments::Arguments, bins::Bins, ends, sink::Received, watched::Watched};
 use std::{

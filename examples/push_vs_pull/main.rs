@@ -182,7 +182,7 @@ fn draw(load: &Load, outcomes: &[Outcome], path: &Path) -> Result<(), Box<dyn Er
     bars(
         "An event costs the thread that records it",
         Outcome::nanoseconds,
-        |value| format!("{value:.0} ns"),
+        |value| format!("{} ns", thousands(value.round() as u64)),
     );
     bars("Packets sent", |outcome, _| outcome.sent.packets as f64, whole);
     bars(

@@ -31,9 +31,9 @@ pub enum Tone {
 const WIDTH: f64 = 760.0;
 const MARGIN: f64 = 20.0;
 /// Where bars and columns begin, to the right of what says what they are.
-const LEFT: f64 = 210.0;
+const LEFT: f64 = 225.0;
 /// The most that a bar takes, so that there is room for its text behind it.
-const LONGEST_BAR: f64 = 330.0;
+const LONGEST_BAR: f64 = 320.0;
 const LINE: f64 = 18.0;
 const BAR: f64 = 16.0;
 const BAR_PITCH: f64 = 24.0;
@@ -133,7 +133,7 @@ impl Picture {
     }
 
     fn panel(&mut self, title: &str) {
-        self.y += LINE / 2.0;
+        self.y += LINE * 0.7;
         self.text(MARGIN, self.y + 4.0, "panel", title);
         self.y += LINE;
     }
@@ -224,7 +224,7 @@ mod tests {
         };
         picture.bars("bars", &[bar(4.0), bar(1.0), bar(0.0), bar(1e-9)]);
         let svg = picture.to_svg();
-        for width in ["330.0", "82.5", "0.0", "1.0"] {
+        for width in ["320.0", "80.0", "0.0", "1.0"] {
             assert_eq!(svg.matches(&format!("width=\"{width}\"")).count(), 1, "{width}: {svg}");
         }
         assert!(svg.contains("a &lt; b &amp; c") && !svg.contains("<i>"), "{svg}");

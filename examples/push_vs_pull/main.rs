@@ -192,6 +192,9 @@ fn draw(load: &Load, outcomes: &[Outcome], path: &Path) -> Result<(), Box<dyn Er
     );
     bars("Events that arrived", |outcome, _| outcome.arrived as f64, whole);
     picture.caption(&conditions(load));
+    picture.caption(
+        "Pushed: what the exporter says of itself is in it. Labels are looked up for each event on the lower two.",
+    );
     picture.caption("Scraped: requests and replies (gzip), as segments of 1,448 bytes, without acknowledgements.");
     picture.caption(&format!(
         "Over loopback; {}; tidegauge {}.",

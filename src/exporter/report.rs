@@ -128,7 +128,8 @@ impl Error for FlushError {}
 pub struct ExporterStatistics {
     /// Collections made.
     pub collections: u64,
-    /// Points that the far end has taken.
+    /// Points that the far end has taken. Over UDP those of the last payload are not among them before the next one is sent, or a
+    /// flush has asked.
     pub delivered_points: u64,
     /// Payloads that the far end has taken, at least in part.
     pub delivered_payloads: u64,

@@ -238,10 +238,10 @@ impl Inner {
 }
 
 /// An exporter that moves when it is told to.
-struct Rig {
+struct Rig<F = FarEnd> {
     registry: Registry,
     clock: ManualClock,
-    far_end: FarEnd,
+    far_end: F,
     parts: Parts,
 }
 
@@ -250,8 +250,10 @@ impl Rig {
         let filter = Filter::new().families(|family| !family.name().starts_with("tidegauge_"));
         Rig::filtered(far_end, filter, set_up)
     }
+}
 
-    fn filtered(far_end: FarEnd, filter: Filter, set_up: impl FnOnce(Exporter) -> Exporter) -> Self {
+impl<F: Destination + Clone> Rig<F> {
+    fn filtered(far_end: F, filter: Filter, set_up: impl FnOnce(Exporter) -> Exporter) -> Self {
         let clock = ManualClock::new();
         let registry = Registry::builder().clock(clock.clone()).build().unwrap();
         let exporter = Exporter::new(far_end.clone()).phase(false).jitter(0.0).seed(5);
@@ -280,6 +282,10 @@ impl Rig {
     }
 
     fn flush(&mut self, deadline: Duration) -> Result<FlushReport, FlushError> {
+        self.flush_step_by_step(deadline, SECOND / 10)
+    }
+
+    fn flush_step_by_step(&mut self, deadline: Duration, step: Duration) -> Result<FlushReport, FlushError> {
         let id = self.parts.shared.request_flush(deadline);
         let end = crate::Clock::monotonic(&self.clock) + deadline;
         loop {
@@ -292,7 +298,7 @@ impl Rig {
                 crate::Clock::monotonic(&self.clock) <= end,
                 "a flush outlasts its deadline"
             );
-            self.clock.advance(SECOND / 10);
+            self.clock.advance(step);
         }
     }
 

@@ -1,17 +1,11 @@
 //! A far end that takes small packets, says nothing, and is heard of late: what a datagram's destination asks of the exporter.
 
-use super::{INTERVAL, SECOND};
-use crate::{
-    Answer, Destination, Exporter, ExporterStatistics, FamilySnapshot, Filter, FlushError, FlushReport, Payload,
-    Points, Preferences, Registry, Temporality, Value,
-    exporter::{Parts, sender::Next, state::Flushing},
-    testing::ManualClock,
-};
+use super::{INTERVAL, Rig, SECOND};
+use crate::{Answer, Destination, FamilySnapshot, Filter, Payload, Points, Preferences, Temporality, Value};
 use proptest::prelude::*;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex},
-    task::Waker,
     time::Duration,
 };
 
@@ -213,69 +207,15 @@ impl Destination for PacketEnd {
     }
 }
 
-struct Rig {
-    registry: Registry,
-    clock: ManualClock,
-    far_end: PacketEnd,
-    parts: Parts,
-}
-
-impl Rig {
-    fn new(far_end: PacketEnd) -> Self {
-        let clock = ManualClock::new();
-        let registry = Registry::builder().clock(clock.clone()).build().unwrap();
-        let exporter = Exporter::new(far_end.clone())
-            .phase(false)
-            .jitter(0.0)
-            .seed(5)
-            .filter(Filter::new().families(|family| {
-                !["tidegauge_", "hidden"]
-                    .iter()
-                    .any(|head| family.name().starts_with(head))
-            }));
-        let parts = exporter.assemble(&registry).unwrap().unwrap();
-        Rig {
-            registry,
-            clock,
-            far_end,
-            parts,
-        }
-    }
-
-    /// Lets both sides do what they have to at this moment.
-    fn settle(&mut self) {
-        self.parts.ticker.step();
-        while self.parts.sender.step() == Next::Again {}
-        self.parts.ticker.step();
-    }
-
-    fn interval(&mut self) {
-        for _ in 0..INTERVAL.as_secs() {
-            self.clock.advance(SECOND);
-            self.settle();
-        }
-    }
-
-    fn flush(&mut self, deadline: Duration) -> Result<FlushReport, FlushError> {
-        let id = self.parts.shared.request_flush(deadline);
-        loop {
-            self.settle();
-            if let Flushing::Done(result) = self.parts.shared.poll_flush(id, Waker::noop()) {
-                self.parts.shared.forget_flush(id);
-                return result;
-            }
-            self.clock.advance(SECOND / 1000);
-        }
-    }
-
-    fn stats(&self) -> ExporterStatistics {
-        crate::exporter::handle::statistics(&self.parts.shared)
-    }
+fn rig(far_end: PacketEnd) -> Rig<PacketEnd> {
+    let hidden = ["tidegauge_", "hidden"];
+    let is_shown = move |family: &FamilySnapshot| !hidden.iter().any(|head| family.name().starts_with(head));
+    Rig::filtered(far_end, Filter::new().families(is_shown), |exporter| exporter)
 }
 
 #[test]
 fn a_histogram_goes_out_in_parts_and_none_comes_twice() {
-    let mut rig = Rig::new(PacketEnd::new(2));
+    let mut rig = rig(PacketEnd::new(2));
     let waits = rig.registry.histogram("wait", "Waits.").register().unwrap();
     waits.observe_many(0.001, 1234);
     waits.observe_many(1e9, 21);
@@ -301,7 +241,7 @@ fn a_histogram_goes_out_in_parts_and_none_comes_twice() {
 
 #[test]
 fn the_rest_of_a_point_waits_when_a_part_of_it_is_refused() {
-    let mut rig = Rig::new(PacketEnd::new(1));
+    let mut rig = rig(PacketEnd::new(1));
     let waits = rig.registry.histogram("wait", "Waits.").register().unwrap();
     waits.observe_many(0.001, 111);
     rig.far_end
@@ -316,7 +256,7 @@ fn the_rest_of_a_point_waits_when_a_part_of_it_is_refused() {
 
 #[test]
 fn what_vanished_is_taken_back_with_the_next_send_and_with_a_flush() {
-    let mut rig = Rig::new(PacketEnd::new(1));
+    let mut rig = rig(PacketEnd::new(1));
     let jobs = rig.registry.counter("jobs_total", "Jobs.").register().unwrap();
     jobs.add(5);
     rig.far_end.with(|network| network.script = [Fate::Vanishes].into());
@@ -341,7 +281,7 @@ fn what_vanished_is_taken_back_with_the_next_send_and_with_a_flush() {
 
 #[test]
 fn the_last_value_of_a_removed_series_is_taken_back_too() {
-    let mut rig = Rig::new(PacketEnd::new(1));
+    let mut rig = rig(PacketEnd::new(1));
     let jobs = rig
         .registry
         .counter("jobs_total", "Jobs.")
@@ -367,7 +307,7 @@ fn the_last_value_of_a_removed_series_is_taken_back_too() {
 
 #[test]
 fn a_far_end_that_takes_integers_gets_the_rest_later() {
-    let mut rig = Rig::new(PacketEnd {
+    let mut rig = rig(PacketEnd {
         whole: true,
         ..PacketEnd::new(10)
     });
@@ -384,7 +324,7 @@ fn a_far_end_that_takes_integers_gets_the_rest_later() {
 
 #[test]
 fn messages_are_sent_without_points_and_dropped_with_their_packet() {
-    let mut rig = Rig::new(PacketEnd::new(3));
+    let mut rig = rig(PacketEnd::new(3));
     rig.far_end.with(|network| network.messages = 2);
     assert_eq!(rig.flush(SECOND).map(|report| report.delivered), Ok(2));
     assert_eq!(rig.far_end.total("message"), 2.0);
@@ -407,7 +347,7 @@ fn messages_are_sent_without_points_and_dropped_with_their_packet() {
 
 #[test]
 fn samples_arrive_with_their_labels_and_what_is_lost_is_counted() {
-    let mut rig = Rig::new(PacketEnd::new(3));
+    let mut rig = rig(PacketEnd::new(3));
     let sizes = rig
         .registry
         .distribution("size", "Sizes.")
@@ -453,7 +393,7 @@ fn samples_arrive_with_their_labels_and_what_is_lost_is_counted() {
 
 #[test]
 fn samples_of_what_is_hidden_are_no_loss_and_those_of_a_family_that_goes_arrive() {
-    let mut rig = Rig::new(PacketEnd::new(3));
+    let mut rig = rig(PacketEnd::new(3));
     let hidden = rig
         .registry
         .distribution("hidden", "Hidden.")
@@ -482,7 +422,7 @@ fn samples_of_what_is_hidden_are_no_loss_and_those_of_a_family_that_goes_arrive(
 #[test]
 fn packets_are_spread_over_the_interval_and_hurried_by_a_flush() {
     let spread = Some(5 * SECOND);
-    let mut rig = Rig::new(PacketEnd {
+    let mut rig = rig(PacketEnd {
         spread,
         ..PacketEnd::new(1)
     });
@@ -492,7 +432,7 @@ fn packets_are_spread_over_the_interval_and_hurried_by_a_flush() {
         .labels(["job"])
         .register()
         .unwrap();
-    let count = |rig: &mut Rig| {
+    let count = |rig: &mut Rig<PacketEnd>| {
         for job in 0..100 {
             jobs.with((job,)).inc();
         }
@@ -516,7 +456,7 @@ fn packets_are_spread_over_the_interval_and_hurried_by_a_flush() {
     rig.clock.advance(INTERVAL);
     rig.settle();
     let began = crate::Clock::monotonic(&rig.clock);
-    assert!(rig.flush(10 * SECOND).is_ok());
+    assert!(rig.flush_step_by_step(10 * SECOND, SECOND / 1000).is_ok());
     let took = crate::Clock::monotonic(&rig.clock) - began;
     assert!(took < SECOND / 8, "{took:?}");
 }
@@ -569,7 +509,7 @@ proptest! {
     ) {
         // A point alone that is too large is rejected, which is counted elsewhere.
         let script: VecDeque<Fate> = script.into_iter().filter(|fate| *fate != Fate::TooLarge).collect();
-        let mut rig = Rig::new(PacketEnd { whole, ..PacketEnd::new(lines) });
+        let mut rig = rig(PacketEnd { whole, ..PacketEnd::new(lines) });
         rig.far_end.with(|network| network.script = script);
         let jobs = rig.registry.counter("jobs_total", "Jobs.").labels(["queue"]).register().unwrap();
         let waits = rig.registry.histogram("wait", "Waits.").labels(["queue"]).register().unwrap();

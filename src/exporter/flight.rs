@@ -18,6 +18,8 @@ pub(crate) struct Flight {
     pub(crate) increments: usize,
     /// Points that are in no later payload: samples and messages.
     pub(crate) passing: usize,
+    /// Of these, messages: they are not even in a payload that is encoded anew from the same points.
+    pub(crate) messages: usize,
     /// Where in its work it begins.
     pub(crate) from: Position,
     /// Where it ends, if the rest of the point there is still to be sent.
@@ -47,7 +49,7 @@ impl Flight {
         FlightTally {
             points: self.payload.points() as u64,
             lost: (self.work.standing(&self.claims) + self.passing) as u64,
-            passing: self.passing as u64,
+            messages: self.messages as u64,
         }
     }
 }
@@ -58,8 +60,8 @@ pub(crate) struct FlightTally {
     pub(crate) points: u64,
     /// Of these, values as they stood, samples and messages: nothing later has just these.
     pub(crate) lost: u64,
-    /// Of these, samples and messages.
-    pub(crate) passing: u64,
+    /// Of these, messages.
+    pub(crate) messages: u64,
 }
 
 /// A payload that the system has taken, but may still give back: see [`Answer::provisional`](crate::Answer::provisional).

@@ -37,6 +37,8 @@ pub struct Points<'a> {
     increments: usize,
     /// Samples and messages, which are here and nowhere else.
     passing: usize,
+    /// How many of these are messages.
+    messages: usize,
     /// Points that were left for another collection.
     left: usize,
     claims: Vec<Claim>,
@@ -79,6 +81,8 @@ pub(crate) struct Taken {
     pub(crate) increments: usize,
     /// How many are samples and messages: what is in no later payload.
     pub(crate) passing: usize,
+    /// How many of these are messages.
+    pub(crate) messages: usize,
     /// How many were left for another collection.
     pub(crate) left: usize,
     pub(crate) refused: Vec<Refused>,
@@ -130,6 +134,7 @@ impl<'a> Points<'a> {
             taken: 0,
             increments: 0,
             passing: 0,
+            messages: 0,
             left: 0,
             claims: Vec::new(),
             parts: Vec::new(),
@@ -359,6 +364,7 @@ impl<'a> Points<'a> {
     pub fn add_messages(&mut self, count: usize) {
         self.taken += count;
         self.passing += count;
+        self.messages += count;
     }
 
     /// The samples in a place that are not behind the position; empty for everything that has none.
@@ -532,6 +538,7 @@ impl<'a> Points<'a> {
             points: self.taken,
             increments: self.increments,
             passing: self.passing,
+            messages: self.messages,
             left: self.left,
             refused: self.refused,
             end: self.at,

@@ -51,7 +51,8 @@ impl Sender {
                 let rejected = rejected.min(points);
                 if rejected > 0 {
                     self.note_error(&message);
-                    self.report_rejection(&flight.work, &flight.claims, rejected, points, &message);
+                    let series: Vec<Claim> = flight.series().collect();
+                    self.report_rejection(&flight.work, &series, rejected, points, &message);
                 } else if !message.is_empty() {
                     self.journal.warned(now, &message);
                 }
@@ -75,11 +76,15 @@ impl Sender {
                     self.shared.telemetry.points.possible_duplicate.add(increments);
                     self.release(&flight);
                 }
-                match &mut self.work {
-                    Some(progressing) if Arc::ptr_eq(&progressing.work, &flight.work) => progressing.next = flight.from,
+                let lost = match &mut self.work {
+                    Some(progressing) if Arc::ptr_eq(&progressing.work, &flight.work) => {
+                        progressing.next = flight.from;
+                        flight.messages
+                    }
                     // It was parked since an earlier collection; a later one has its points.
-                    _ => {}
-                }
+                    _ => flight.passing,
+                };
+                self.shared.telemetry.dropped_points.superseded.add(lost as u64);
                 self.spare = flight.payload.into_bytes();
             }
             Verdict::TooLarge => {

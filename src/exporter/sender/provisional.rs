@@ -13,7 +13,7 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 
 impl Sender {
-    /// Goes on as if a payload were delivered, but remembers how to [take that back](Sender::take_back).
+    /// Goes on as if a payload were delivered, but remembers how to [take that back](Sender::restore).
     pub(super) fn believe(&mut self, flight: &Flight) {
         let provisional = Provisional {
             work: flight.work.sequence(),
@@ -86,13 +86,13 @@ impl Sender {
                 let telemetry = &self.shared.telemetry;
                 telemetry.points.retried.add(flight.payload.points() as u64);
                 telemetry.payloads.retried.inc();
-                // Samples and messages are in no other payload.
-                telemetry.dropped_points.superseded.add(flight.passing as u64);
+                // They are in no other payload; samples are, as all that is encoded from here on.
+                telemetry.dropped_points.superseded.add(flight.messages as u64);
                 if previous.work == flight.work.sequence() {
                     progressing.next = progressing.next.min(previous.from);
                     telemetry.points.retried.add(previous.tally.points);
                     telemetry.payloads.retried.inc();
-                    telemetry.dropped_points.superseded.add(previous.tally.passing);
+                    telemetry.dropped_points.superseded.add(previous.tally.messages);
                     self.shared.with(|state| state.progress.left += previous.tally.points);
                 } else {
                     self.carry_over(previous.tally);

@@ -420,6 +420,23 @@ fn samples_of_what_is_hidden_are_no_loss_and_those_of_a_family_that_goes_arrive(
 }
 
 #[test]
+fn messages_of_a_packet_that_is_too_large_are_counted_and_samples_are_sent_again() {
+    let mut rig = rig(PacketEnd::new(6));
+    let sizes = rig.registry.distribution("size", "Sizes.").register().unwrap();
+    for _ in 0..4 {
+        sizes.observe(1.0);
+    }
+    rig.far_end
+        .with(|network| (network.messages, network.script) = (3, [Fate::TooLarge].into()));
+    assert!(rig.flush(SECOND).is_ok());
+    let (messages, samples) = (rig.far_end.total("message"), rig.far_end.total("size{}samples"));
+    assert_eq!(
+        (messages, samples, rig.stats().dropped_superseded_points),
+        (0.0, 4.0, 3)
+    );
+}
+
+#[test]
 fn packets_are_spread_over_the_interval_and_hurried_by_a_flush() {
     let spread = Some(5 * SECOND);
     let mut rig = rig(PacketEnd {
@@ -478,6 +495,7 @@ enum Act {
     Add(u8, u8),
     Observe(u8, u16),
     Cost(u8),
+    Sample(u8),
     Message,
     Remove(u8),
     Interval,
@@ -490,6 +508,7 @@ fn act() -> impl Strategy<Value = Act> {
         4 => (0..4_u8, 1..9_u8).prop_map(|(series, amount)| Act::Add(series, amount)),
         4 => (0..4_u8, 1..500_u16).prop_map(|(series, count)| Act::Observe(series, count)),
         2 => (1..9_u8).prop_map(Act::Cost),
+        2 => (0..9_u8).prop_map(Act::Sample),
         1 => Just(Act::Message),
         1 => (0..4_u8).prop_map(Act::Remove),
         3 => Just(Act::Interval),
@@ -515,7 +534,8 @@ proptest! {
         let waits = rig.registry.histogram("wait", "Waits.").labels(["queue"]).register().unwrap();
         let costs = rig.registry.float_counter("cost_total", "Cost.").register().unwrap();
         let mut recorded: BTreeMap<String, f64> = BTreeMap::new();
-        let mut messages = 0;
+        let sizes = rig.registry.distribution("size", "Sizes.").register().unwrap();
+        let (mut messages, mut samples) = (0_u64, 0_u64);
         for act in acts {
             match act {
                 Act::Add(series, amount) => {
@@ -529,6 +549,12 @@ proptest! {
                 Act::Cost(quarters) => {
                     costs.add(f64::from(quarters) / 4.0);
                     *recorded.entry("cost_total{}".to_owned()).or_default() += f64::from(quarters) / 4.0;
+                }
+                Act::Sample(count) => {
+                    for _ in 0..count {
+                        sizes.observe(1.0);
+                    }
+                    samples += u64::from(count);
                 }
                 Act::Message => {
                     rig.far_end.with(|network| network.messages += 1);
@@ -560,7 +586,9 @@ proptest! {
             let expected = if whole { recorded.floor() } else { *recorded };
             prop_assert_eq!(rig.far_end.total(series), expected, "{}", series);
         }
-        let arrived = rig.far_end.total("message");
-        prop_assert!(arrived <= f64::from(messages) && f64::from(messages) - arrived <= rig.stats().dropped_superseded_points as f64);
+        // What is in no later packet has arrived, or is counted as dropped.
+        let arrived = rig.far_end.total("message") + rig.far_end.total("size{}samples");
+        let dropped = rig.stats().dropped_superseded_points;
+        prop_assert_eq!(arrived as u64 + dropped, messages + samples);
     }
 }

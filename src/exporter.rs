@@ -230,7 +230,8 @@ impl Exporter {
     /// # Errors
     ///
     /// If a setting cannot be, if a running exporter of the registry has the name, if a metric of the application has one of
-    /// the exporter's own names, or if the system gives no threads.
+    /// the exporter's own names, if the destination [wants samples](Preferences::samples) and four exporters of the registry have them
+    /// already, or if the system gives no threads.
     pub fn start(self, registry: &Registry) -> Result<ExporterHandle, StartError> {
         let drop_deadline = self.drop_deadline;
         let Some(parts) = self.assemble(registry)? else {

@@ -37,7 +37,8 @@ impl DeadLetter<'_> {
         self.points
     }
 
-    /// Gives every point to `see`, with its family.
+    /// Gives every point to `see`, with its family. One of which only a part was in the payload, as of a histogram that did not fit, is
+    /// given with all that was left of it. Samples and messages are counted among the [points](DeadLetter::points), but not given.
     pub fn each(&self, mut see: impl FnMut(&FamilySnapshot, Point<'_>)) {
         for claim in self.claims {
             let mut points = Points::of_claim(self.work, self.marks, *claim);

@@ -12,7 +12,7 @@ use crate::{
     snapshot::{FamilySnapshot, Rows, Values},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -59,7 +59,8 @@ impl Sampling {
             if fresh.is_empty() && late.is_empty() {
                 continue;
             }
-            let known = known(family, departures);
+            let lives = fresh.iter().chain(&late).map(|sample| sample.life).collect();
+            let known = known(family, departures, &lives);
             let mut values: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
             for Sample { life, value } in late {
                 match known.contains_key(&life) {
@@ -103,20 +104,25 @@ fn families<'a>(batch: &'a Batch, departures: &'a [Arc<Departure>]) -> Vec<&'a F
     families
 }
 
-/// The series of a family by their lives: their label values as words, or none for that of all that is past the limit.
-fn known(family: &FamilySnapshot, departures: &[Arc<Departure>]) -> HashMap<u64, Option<Vec<u64>>> {
+/// The series of a family with these lives: their label values as words, or none for that of all that is past the limit.
+fn known(
+    family: &FamilySnapshot,
+    departures: &[Arc<Departure>],
+    lives: &HashSet<u64>,
+) -> HashMap<u64, Option<Vec<u64>>> {
     let of_family = |departure: &&Arc<Departure>| Arc::ptr_eq(&departure.family.descriptor, &family.descriptor);
     let live = (0..family.rows.places()).map(|place| (family, place, family.lives.get(place).copied()));
     let departed = departures.iter().filter(of_family);
     let departed = departed.map(|departure| (&departure.family, 0, Some(departure.life)));
     let series = live.chain(departed).filter_map(|(family, place, life)| {
+        let life = life.filter(|life| lives.contains(life))?;
         let row = family.rows.row(place, family)?;
         let values: Vec<&str> = row.values().collect();
         let words = match row.overflow {
             true => None,
             false => Some(query::words(&values)?),
         };
-        Some((life.filter(|life| *life != 0)?, words))
+        Some((life, words))
     });
     series.collect()
 }

@@ -65,10 +65,11 @@ pub fn counter_inc_beside_hang() -> Box<dyn Record> {
     )
 }
 
-struct Exported {
-    families: Families,
-    exporter: ExporterHandle,
-    kept: Arc<Mutex<Option<Vec<u8>>>>,
+/// A registry that is collected and encoded when it is told to, by an exporter whose destination keeps what it is asked for.
+pub(super) struct Exported {
+    pub(super) families: Families,
+    pub(super) exporter: ExporterHandle,
+    pub(super) kept: Arc<Mutex<Option<Vec<u8>>>>,
 }
 
 impl Exported {

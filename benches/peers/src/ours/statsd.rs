@@ -1,6 +1,7 @@
 //! Pushing to StatsD: an [`Exporter`] with [`StatsD`].
 
 use super::Families;
+use super::export::Exported;
 use crate::data::Labels;
 use crate::library::{Export, Fill, Push, Record, Total, recording};
 use crate::server::Server;
@@ -50,7 +51,7 @@ pub fn encode(series: usize) -> Box<dyn Export> {
         .filter(own_metrics_left_out())
         .start(&families.registry)
         .expect("the settings are valid");
-    Box::new(Encoded {
+    Box::new(Exported {
         families,
         exporter,
         kept,
@@ -87,39 +88,6 @@ fn statsd(server: SocketAddr) -> StatsD {
 
 fn own_metrics_left_out() -> Filter {
     Filter::new().families(|family| !family.name().starts_with("tidegauge_"))
-}
-
-struct Encoded {
-    families: Families,
-    exporter: ExporterHandle,
-    kept: Arc<Mutex<Option<Vec<u8>>>>,
-}
-
-impl Fill for Encoded {
-    fn count(&self, labels: Labels, amount: u64) {
-        self.families.count(labels, amount);
-    }
-
-    fn observe(&self, labels: Labels, value: f64) {
-        self.families.observe(labels, value);
-    }
-}
-
-impl Export for Encoded {
-    fn export(&mut self) {
-        const LONG_ENOUGH: Duration = Duration::from_secs(60);
-        self.exporter
-            .flush(LONG_ENOUGH)
-            .expect("the far end takes everything at once");
-    }
-
-    fn requests(&mut self) -> Vec<u8> {
-        let kept = Arc::clone(&self.kept);
-        let lock = || kept.lock().expect("nobody panics while holding it");
-        *lock() = Some(Vec::new());
-        self.export();
-        lock().take().expect("it was put there")
-    }
 }
 
 struct Pushed {

@@ -137,6 +137,13 @@ pub struct Preferences {
     /// Whether it wants the samples of each [`Distribution`](crate::Distribution) one by one, as
     /// [`Value::Samples`](crate::Value::Samples), rather than counted in buckets; by default it does not.
     pub samples: bool,
+    /// Whether each payload takes the place of the one before, as in a group of a Pushgateway; by default it does not. Then only the
+    /// newest collection is worth sending: one waits at most, whatever [`Exporter::queue`](crate::Exporter::queue) says; a payload
+    /// that failed is not sent again once a newer collection waits; and what is too large is rejected rather than cut in two.
+    /// Series that were removed are left out, as they are from a scrape.
+    ///
+    /// For a destination that puts a collection into one payload, with all values [cumulative](Temporality::Cumulative).
+    pub replaces: bool,
     /// Whether nothing is to be exported at all.
     pub disabled: bool,
 }

@@ -248,6 +248,7 @@ impl Exporter {
             retry_for,
             spread,
             samples,
+            replaces,
             disabled,
         } = self.destination.preferences();
         let interval = self.interval.or(interval).unwrap_or(DEFAULT_INTERVAL);
@@ -295,6 +296,11 @@ impl Exporter {
         let retry = Retry::new(self.retry, retry_for, Random::new(random.next()));
         let clock = registry.clock().clone();
         let inbox: Arc<Inbox> = registry.attach();
+        // What waits is of no use once there is something newer.
+        let (queue, drop_policy) = match replaces {
+            true => (1, DropPolicy::Oldest),
+            false => (self.queue, self.drop_policy),
+        };
         let shared = Arc::new(Shared::new(
             name,
             address,
@@ -302,8 +308,8 @@ impl Exporter {
             clock.clone(),
             telemetry,
             inbox,
-            Queue::new(self.queue, self.queue_bytes, self.drop_policy),
-            (self.queue.max(1), self.queue_bytes),
+            Queue::new(queue, self.queue_bytes, drop_policy),
+            (queue.max(1), self.queue_bytes),
             crate::platform::generation(),
         ));
         own.add(&shared);
@@ -318,6 +324,7 @@ impl Exporter {
                     filter: self.filter,
                     dead_letters: self.dead_letters,
                     samples,
+                    replaces,
                     retry,
                     send_timeout: self.send_timeout.or(send_timeout).unwrap_or(DEFAULT_SEND_TIMEOUT),
                     backlog_pause: interval / PACE,

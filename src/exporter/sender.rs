@@ -48,6 +48,8 @@ pub(crate) struct Sender {
     pace: Pace,
     removals: Removals,
     sampling: Option<Sampling>,
+    /// Each payload takes the place of the one before; see [`Preferences::replaces`](crate::Preferences::replaces).
+    replaces: bool,
     work: Option<Progressing>,
     /// Up to when what was begun to be sent counts, since the Unix epoch.
     newest: Duration,
@@ -83,6 +85,8 @@ pub(crate) struct SenderSettings {
     pub(crate) dead_letters: Option<DeadLetters>,
     /// For a destination that sends samples.
     pub(crate) samples: Option<SampleReader>,
+    /// See [`Preferences::replaces`](crate::Preferences::replaces).
+    pub(crate) replaces: bool,
     pub(crate) retry: Retry,
     pub(crate) send_timeout: Duration,
     /// Between two collections of a backlog.
@@ -128,6 +132,7 @@ impl Sender {
             pace: Pace::new(settings.spread),
             removals: Removals::default(),
             sampling: settings.samples.map(Sampling::new),
+            replaces: settings.replaces,
             work: None,
             newest: Duration::ZERO,
             flight: None,
@@ -162,6 +167,9 @@ impl Sender {
         self.shared.settle_flushes(now);
         if let Some(until) = self.retry.waits(now) {
             return self.wait(Some(until));
+        }
+        if self.replaces {
+            self.supersede();
         }
         if self.flight.is_none() {
             self.flight = self.next_flight(now);
@@ -239,6 +247,28 @@ impl Sender {
             .is_none_or(|progressing| flight.tried >= progressing.work.sequence())
     }
 
+    /// Forgets a payload that failed if a newer collection waits, whose place it would take when it came after it. The collection that
+    /// it is of is not through by that: who waits for it waits for the newer one, which has all of it.
+    fn supersede(&mut self) {
+        if self.shared.with(|state| state.queue.len() == 0) {
+            return;
+        }
+        let failed: Vec<Flight> = self.flight.take().into_iter().chain(self.deferred.drain(..)).collect();
+        if failed.is_empty() {
+            return;
+        }
+        for flight in failed {
+            self.count_carried_over(flight.tally());
+            self.spare = flight.payload.into_bytes();
+        }
+        self.work = None;
+        self.shared.with(|state| {
+            state.progress.left = 0;
+            state.progress.carrying = 0;
+            state.progress.in_flight = 0;
+        });
+    }
+
     /// Takes the oldest collection from the queue; false if there is none.
     fn begin_work(&mut self) -> bool {
         let Some(batch) = self.shared.with(|state| state.queue.pop()) else {
@@ -247,8 +277,14 @@ impl Sender {
         let lost = self
             .removals
             .take(&self.shared.inbox, batch.removals, self.filter.as_ref());
-        self.shared.telemetry.dropped_points.removed_series.add(lost);
-        let departures = self.removals.pending().to_vec();
+        let mut departures = self.removals.pending().to_vec();
+        if self.replaces {
+            // What takes the place of everything before it takes that of their last values too.
+            self.removals.forget(&departures);
+            departures.clear();
+        } else {
+            self.shared.telemetry.dropped_points.removed_series.add(lost);
+        }
         let samples = self.drain_samples(&batch, &departures);
         let points = batch.points + departures.len() as u64;
         let (sequence, newest) = (batch.sequence, self.newest);

@@ -2,6 +2,7 @@
 //! script.
 
 mod packets;
+mod replacing;
 
 use super::{Exporter, Parts, sender::Next, state::Flushing};
 use crate::{
@@ -28,6 +29,8 @@ struct FarEnd(Arc<Mutex<Inner>>);
 
 struct Inner {
     temporality: Temporality,
+    /// Each payload takes the place of the one before.
+    replaces: bool,
     /// Points in a payload.
     most: usize,
     /// What happens to the next sends; when it is empty, `always`.
@@ -70,6 +73,7 @@ impl FarEnd {
     fn new(temporality: Temporality) -> Self {
         FarEnd(Arc::new(Mutex::new(Inner {
             temporality,
+            replaces: false,
             most: usize::MAX,
             script: VecDeque::new(),
             always: Fate::Taken,
@@ -129,6 +133,7 @@ impl Destination for FarEnd {
     fn preferences(&self) -> Preferences {
         Preferences {
             interval: Some(INTERVAL),
+            replaces: self.with(|inner| inner.replaces),
             ..Preferences::default()
         }
     }

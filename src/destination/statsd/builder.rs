@@ -281,6 +281,7 @@ impl StatsDBuilder {
                 // Others have no type for them, and count them in buckets.
                 samples: is_dog,
                 disabled: environment.disabled,
+                ..Preferences::default()
             },
         })
     }

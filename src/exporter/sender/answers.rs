@@ -66,7 +66,7 @@ impl Sender {
                 self.succeed();
                 self.reject_flight(flight, &message);
             }
-            Verdict::TooLarge if flight.payload.points() > 1 => {
+            Verdict::TooLarge if flight.payload.points() > 1 && !self.replaces => {
                 self.succeed();
                 self.limit = flight.payload.points() / 2;
                 self.journal.halved(now, self.limit, &message);
@@ -184,7 +184,7 @@ impl Sender {
     }
 
     /// A payload is given up, and what has increments in it joins a later one.
-    fn count_carried_over(&self, FlightTally { points, lost, .. }: FlightTally) {
+    pub(super) fn count_carried_over(&self, FlightTally { points, lost, .. }: FlightTally) {
         let telemetry = &self.shared.telemetry;
         telemetry.points.carried_over.add(points.saturating_sub(lost));
         telemetry.dropped_points.superseded.add(lost);

@@ -3,8 +3,12 @@
 //! A [`Destination`] turns what is new into payloads, sends one of them, and says what the answer means. Everything else
 //! is the exporter's: it collects, queues, waits, repeats and counts.
 
+#[cfg(any(feature = "otlp", feature = "pushgateway"))]
+pub(crate) mod compression;
 #[cfg(feature = "otlp")]
 pub(crate) mod otlp;
+#[cfg(feature = "pushgateway")]
+pub(crate) mod pushgateway;
 #[cfg(feature = "statsd")]
 pub(crate) mod statsd;
 

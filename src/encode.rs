@@ -23,7 +23,7 @@ mod samples;
 #[cfg(feature = "statsd")]
 pub(crate) mod statsd;
 mod template;
-mod text;
+pub(crate) mod text;
 
 use crate::snapshot::{FamilySnapshot, SeriesSnapshot, Snapshot};
 

@@ -33,6 +33,7 @@
 //! | `exporter.rs` and its folder | collections in a bounded queue, marks of what has arrived, waits and repetitions |
 //! | `destination.rs` | what a protocol says for itself; the trait for those of users' own |
 //! | `destination/otlp.rs` and its folder | settings, environment and answers of OTLP; its bytes are in `encode/otlp.rs` |
+//! | `destination/pushgateway.rs` and its folder | settings and answers of a Pushgateway, the paths of its groups, and pushes without an exporter |
 //! | `destination/statsd.rs` and its folder | settings, environment, origin and messages of StatsD, and counts of its client; its lines are in `encode/statsd.rs` |
 //! | `transport.rs` and its folder | bytes out before a deadline |
 //! | `secret.rs`, `redact.rs`, `percent.rs` | credentials that rotate; text that may be shown; escapes of URLs and variables |
@@ -111,7 +112,10 @@ mod observable;
 #[cfg(not(loom))]
 mod own_metrics;
 #[cfg(not(loom))]
-#[cfg_attr(not(any(feature = "otlp", feature = "statsd")), allow(dead_code))] // URLs are there with a transport
+#[cfg_attr(
+    not(any(feature = "otlp", feature = "pushgateway", feature = "statsd")),
+    allow(dead_code) // URLs are there with a transport
+)]
 mod redact;
 #[cfg(not(loom))]
 mod registry;
@@ -119,24 +123,28 @@ mod registry;
 mod samples;
 #[cfg(not(loom))]
 mod scrape;
-#[cfg(all(not(loom), feature = "otlp"))]
+#[cfg(all(not(loom), any(feature = "otlp", feature = "pushgateway")))]
 mod secret;
 #[cfg(not(loom))]
 mod snapshot;
 #[cfg(not(loom))]
 pub mod testing;
 
-#[cfg(all(not(loom), any(feature = "otlp", feature = "statsd")))]
+#[cfg(all(not(loom), any(feature = "otlp", feature = "pushgateway", feature = "statsd")))]
 mod percent;
-#[cfg(all(not(loom), any(feature = "otlp", feature = "statsd")))]
+#[cfg(all(not(loom), any(feature = "otlp", feature = "pushgateway", feature = "statsd")))]
 mod transport;
 
 #[cfg(not(loom))]
 mod exports {
     pub use crate::clock::{Clock, SystemClock};
     pub use crate::descriptor::Kind;
+    #[cfg(any(feature = "otlp", feature = "pushgateway"))]
+    pub use crate::destination::compression::Compression;
     #[cfg(feature = "otlp")]
-    pub use crate::destination::otlp::{Compression, Otlp, OtlpBuilder, OtlpError, Protocol, TemporalityPreference};
+    pub use crate::destination::otlp::{Otlp, OtlpBuilder, OtlpError, Protocol, TemporalityPreference};
+    #[cfg(feature = "pushgateway")]
+    pub use crate::destination::pushgateway::{Pushgateway, PushgatewayBuilder, PushgatewayError};
     #[cfg(feature = "statsd")]
     pub use crate::destination::statsd::{
         AlertType, Cardinality, Dialect, Event, EventPriority, HistogramLines, Messages, ServiceCheck, ServiceStatus,
@@ -183,7 +191,7 @@ mod exports {
     #[cfg(feature = "serve")]
     pub use crate::scrape::server::{ServeError, Server, ServerBuilder, ServerStatistics, Stopped, serve};
     pub use crate::scrape::{Filter, Reply, ScrapeRequest};
-    #[cfg(feature = "otlp")]
+    #[cfg(any(feature = "otlp", feature = "pushgateway"))]
     pub use crate::secret::{Secret, SecretError};
     pub use crate::snapshot::{FamilySnapshot, HistogramValue, SeriesSnapshot, Snapshot, Value};
 }

@@ -132,6 +132,12 @@ impl Filter {
         self.families.as_ref().is_none_or(|shows| shows(family))
     }
 
+    /// Which series it shows; none where that is all.
+    #[cfg(feature = "pushgateway")]
+    pub(crate) fn of_series(&self) -> Option<&dyn Fn(SeriesSnapshot<'_>) -> bool> {
+        self.series.as_deref().map(|shows| shows as _)
+    }
+
     pub(crate) fn shows(&self, series: SeriesSnapshot<'_>) -> bool {
         self.series.as_ref().is_none_or(|shows| shows(series))
     }

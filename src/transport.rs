@@ -1,7 +1,7 @@
 //! Ways for bytes to leave before a deadline, one file a medium. Transports know nothing of metrics: a destination builds the
 //! bytes and judges the answer.
 
-#[cfg(feature = "otlp")]
+#[cfg(any(feature = "otlp", feature = "pushgateway"))]
 pub(crate) mod http;
 pub(crate) mod names;
 #[cfg(feature = "statsd")]

@@ -14,7 +14,10 @@ mod tests;
 pub use crate::encode::otlp::Protocol;
 pub use builder::OtlpBuilder;
 
-use super::{Activity, Answer, Destination, Payload, Preferences, Temporality};
+use super::{
+    Activity, Answer, Destination, Payload, Preferences, Temporality,
+    compression::{Compression, gzip},
+};
 use crate::{
     clock::{Clock, SystemClock},
     descriptor::Kind,
@@ -76,19 +79,6 @@ pub struct Otlp {
     /// The client has found new credentials, and nobody was told.
     credentials_changed: bool,
     credential_reloads: u64,
-    /// What was wrong with credentials and certificates, when that last changed.
-    problems: Vec<String>,
-}
-
-/// Whether requests are compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Compression {
-    /// They are not. The default, as the specification has it.
-    #[default]
-    None,
-    /// With gzip, at its fastest level, which makes them about ten times smaller. Every receiver has to take it.
-    Gzip,
 }
 
 /// Which values are sent as they stand, and which as what was added since the last delivery
@@ -197,17 +187,6 @@ impl Otlp {
         OtlpBuilder::new()
     }
 
-    /// Logs what is wrong with files and closures that give credentials, when that is news: the last good ones stay in use.
-    fn tell_problems(&mut self) {
-        let problems = self.client.problems();
-        if problems != self.problems {
-            for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
-                log::warn!("what was read before stays in use: {problem}");
-            }
-            self.problems = problems;
-        }
-    }
-
     fn origin<'a>(resource: &'a Resource, scope: &'a (String, String)) -> Origin<'a> {
         Origin {
             resource: resource.attributes(),
@@ -275,7 +254,7 @@ impl Destination for Otlp {
             body: payload.bytes(),
             timeout,
         });
-        self.tell_problems();
+        self.client.tell_problems();
         let response = match response {
             Ok(response) => response,
             Err(failure) => return answers::failed(failure),
@@ -326,16 +305,6 @@ impl fmt::Debug for Otlp {
             .field("client", &self.client)
             .finish_non_exhaustive()
     }
-}
-
-/// At the fastest level, as scrapes are.
-fn gzip(plain: &[u8], into: &mut Vec<u8>) {
-    use std::io::Write;
-    let mut encoder = flate2::write::GzEncoder::new(into, flate2::Compression::fast());
-    encoder
-        .write_all(plain)
-        .and_then(|()| encoder.try_finish())
-        .expect("writing to a vector does not fail");
 }
 
 /// What is appended to a base URL, <https://opentelemetry.io/docs/specs/otlp/#otlphttp-request>.

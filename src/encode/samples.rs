@@ -38,7 +38,7 @@ pub(super) struct Dialect {
 }
 
 /// Whether a series is to be shown.
-pub(super) type Shows<'a> = &'a dyn Fn(SeriesSnapshot<'_>) -> bool;
+pub(crate) type Shows<'a> = &'a dyn Fn(SeriesSnapshot<'_>) -> bool;
 
 impl<'a> Samples<'a> {
     pub(super) fn new(dialect: Dialect, bytes: &'a mut Vec<u8>) -> Self {

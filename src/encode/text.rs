@@ -3,16 +3,34 @@
 use super::{
     Selection, escape,
     number::Whole,
-    samples::{Dialect, Samples},
+    samples::{Dialect, Samples, Shows},
 };
 use crate::snapshot::{FamilySnapshot, Snapshot};
 
 pub(super) fn encode(snapshot: &Snapshot, selection: Selection<'_>, bytes: &mut Vec<u8>) {
-    let mut samples = Samples::new(DIALECT, bytes);
+    let mut text = Text::new(bytes);
     for family in selection.families(snapshot) {
-        samples.write(family, describe, selection.series);
+        text.write(family, selection.series);
     }
-    samples.finish();
+    text.finish();
+}
+
+/// Writes families as they come, into a buffer whose content is overwritten.
+pub(crate) struct Text<'a>(Samples<'a>);
+
+impl<'a> Text<'a> {
+    pub(crate) fn new(bytes: &'a mut Vec<u8>) -> Self {
+        Text(Samples::new(DIALECT, bytes))
+    }
+
+    /// Writes a family and those of its series that are to be shown. Nothing if there are none.
+    pub(crate) fn write(&mut self, family: &FamilySnapshot, shows: Option<Shows<'_>>) {
+        self.0.write(family, describe, shows);
+    }
+
+    pub(crate) fn finish(self) {
+        self.0.finish();
+    }
 }
 
 const DIALECT: Dialect = Dialect {

@@ -201,6 +201,12 @@ impl<'a> Points<'a> {
         self.work.sequence()
     }
 
+    /// What the exporter was told to show, for a destination that writes a family at once.
+    #[cfg(feature = "pushgateway")]
+    pub(crate) fn filter(&self) -> Option<&'a Filter> {
+        self.filter
+    }
+
     /// Whether the values of the current family's points are increments.
     pub fn temporality(&self) -> Temporality {
         match self.at.item < self.work.items() {

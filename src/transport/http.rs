@@ -20,14 +20,14 @@ mod tls;
 mod url;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(all(test, feature = "tls"))]
 mod tls_tests;
 
 pub(crate) use headers::Headers;
 pub(crate) use proxy::ProxySettings;
 pub(crate) use retry_after::retry_after;
-pub(crate) use url::HttpUrl;
+pub(crate) use url::{HttpUrl, percent_decoded};
 
 use crate::{
     redact,
@@ -60,6 +60,8 @@ pub(crate) struct HttpClient {
     shared: Arc<Shared>,
     look_up: Arc<LookUp>,
     longest_use: Duration,
+    /// What was wrong with credentials and certificates when that was last told.
+    told: Vec<String>,
 }
 
 /// What a client is made of.
@@ -99,7 +101,7 @@ pub(crate) struct Request<'a> {
 
 /// What is done to a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), allow(dead_code))] // OTLP only posts
+#[cfg_attr(not(test), allow(dead_code))] // OTLP only posts, and nobody asks yet
 pub(crate) enum Method {
     Get,
     Post,
@@ -186,6 +188,7 @@ impl HttpClient {
             shared: Arc::new(Shared::new()),
             look_up: Arc::new(system),
             longest_use: LONGEST_USE,
+            told: Vec::new(),
         })
     }
 
@@ -248,6 +251,15 @@ impl HttpClient {
     pub(crate) fn problems(&self) -> Vec<String> {
         let certificates = self.tls.problem().map(str::to_owned);
         self.headers.problems().chain(certificates).collect()
+    }
+
+    /// Logs these problems, when they are news.
+    pub(crate) fn tell_problems(&mut self) {
+        let problems = self.problems();
+        for problem in problems.iter().filter(|problem| !self.told.contains(problem)) {
+            log::warn!("what was read before stays in use: {problem}");
+        }
+        self.told = problems;
     }
 
     fn answer(&mut self, request: &Request<'_>, deadline: Instant) -> Result<Response, Failure> {

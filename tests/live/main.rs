@@ -6,7 +6,13 @@
 //! `.ci/run` installs them and runs the tests; after that, so does `cargo test --test live -- --ignored`. A program
 //! that is missing fails them.
 
-#![cfg(all(unix, feature = "serve", feature = "otlp", feature = "statsd"))]
+#![cfg(all(
+    unix,
+    feature = "serve",
+    feature = "otlp",
+    feature = "pushgateway",
+    feature = "statsd"
+))]
 
 mod alerts;
 mod collector;

@@ -1,12 +1,12 @@
 //! The settings of an OTLP destination: where each comes from, in which order, and what is wrong with them.
 
 use super::{
-    Compression, METRICS_PATH, Otlp, OtlpError, Protocol, TemporalityPreference,
+    METRICS_PATH, Otlp, OtlpError, Protocol, TemporalityPreference,
     environment::Environment,
     resource::{Resource, SERVICE_NAME},
 };
 use crate::{
-    destination::Preferences,
+    destination::{Preferences, compression::Compression},
     encode::otlp::{Encoder, Limits},
     secret::Secret,
     transport::http::{Headers, HttpClient, HttpSettings, HttpUrl, ProxySettings, TlsFiles},
@@ -317,7 +317,6 @@ impl OtlpBuilder {
             plain: Vec::new(),
             credentials_changed: false,
             credential_reloads: 0,
-            problems: Vec::new(),
         })
     }
 }

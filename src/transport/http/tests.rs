@@ -13,16 +13,16 @@ use std::{
 };
 
 /// What a server does with one connection.
-pub(super) type Script = Box<dyn FnOnce(TcpStream) + Send>;
+pub(crate) type Script = Box<dyn FnOnce(TcpStream) + Send>;
 
 /// A server whose n-th connection plays the n-th script, one after the other.
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     thread: JoinHandle<()>,
 }
 
 impl Server {
-    pub(super) fn start(scripts: Vec<Script>) -> Server {
+    pub(crate) fn start(scripts: Vec<Script>) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let thread = thread::spawn(move || {
@@ -49,13 +49,13 @@ impl Server {
     }
 
     /// Waits for the scripts, and for what they assert.
-    pub(super) fn end(self) {
+    pub(crate) fn end(self) {
         self.thread.join().unwrap();
     }
 }
 
 /// Long enough for every machine; only what hangs waits so long.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -80,11 +80,11 @@ fn next_request(stream: &mut impl Read) -> Option<(String, Vec<u8>)> {
     Some((head, body))
 }
 
-pub(super) fn read_request(stream: &mut impl Read) -> (String, Vec<u8>) {
+pub(crate) fn read_request(stream: &mut impl Read) -> (String, Vec<u8>) {
     next_request(stream).expect("the connection ended instead of bringing a request")
 }
 
-pub(super) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let mut lines = head.lines().filter_map(|line| line.split_once(": "));
     lines
         .find(|(given, _)| given.eq_ignore_ascii_case(name))

@@ -12,6 +12,8 @@ pub(crate) struct HttpUrl {
     pub(super) origin: Uri,
     pub(super) secure: bool,
     path: String,
+    /// What was joined to the path: made by the crate, and shown as it is.
+    below: String,
     query: Option<String>,
     /// The value of `Authorization` that the user information stands for.
     pub(super) authorization: Option<String>,
@@ -81,6 +83,7 @@ impl HttpUrl {
                 .map_err(|_| refused("has a host that is not valid: correct it"))?,
             secure,
             path: uri.path().to_owned(),
+            below: String::new(),
             query: uri.query().map(str::to_owned),
             authorization,
         })
@@ -88,18 +91,36 @@ impl HttpUrl {
 
     /// This URL with `path`, which has no slash in front, after its own path; a slash goes between them if none is there.
     pub(crate) fn join(&self, path: &str) -> HttpUrl {
-        let slash = if self.path.ends_with('/') { "" } else { "/" };
+        let before = if self.below.is_empty() { &self.path } else { &self.below };
+        let slash = if before.ends_with('/') { "" } else { "/" };
         HttpUrl {
-            path: format!("{}{slash}{path}", self.path),
+            below: format!("{}{slash}{path}", self.below),
+            ..self.clone()
+        }
+    }
+
+    /// The path as it was given, still encoded.
+    #[cfg(feature = "pushgateway")]
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// This URL with another path.
+    #[cfg(feature = "pushgateway")]
+    pub(crate) fn at(&self, path: &str) -> HttpUrl {
+        HttpUrl {
+            path: path.to_owned(),
+            below: String::new(),
             ..self.clone()
         }
     }
 
     /// What the request line asks for.
     pub(super) fn target(&self) -> String {
+        let HttpUrl { path, below, .. } = self;
         match &self.query {
-            Some(query) => format!("{}?{query}", self.path),
-            None => self.path.clone(),
+            Some(query) => format!("{path}{below}?{query}"),
+            None => format!("{path}{below}"),
         }
     }
 
@@ -120,7 +141,8 @@ impl HttpUrl {
 
 impl fmt::Display for HttpUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&redact::url(&format!("{}{}", self.origin_text(), self.path)))
+        formatter.write_str(&redact::url(&format!("{}{}", self.origin_text(), self.path)))?;
+        formatter.write_str(&redact::line(&self.below, SHOWN_CHARACTERS))
     }
 }
 
@@ -130,8 +152,11 @@ impl fmt::Debug for HttpUrl {
     }
 }
 
+/// Of what was joined.
+const SHOWN_CHARACTERS: usize = 200;
+
 /// `None` if an escape is broken, or the outcome is not UTF-8 or has control characters.
-pub(super) fn percent_decoded(text: &str) -> Option<String> {
+pub(crate) fn percent_decoded(text: &str) -> Option<String> {
     percent::decode(text).filter(|decoded| !decoded.chars().any(char::is_control))
 }
 

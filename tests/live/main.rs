@@ -20,6 +20,7 @@ mod parsers;
 mod program;
 mod prometheus;
 mod pushed;
+mod pushgateway;
 mod pushing;
 mod recorded;
 mod sample;

@@ -136,8 +136,8 @@ impl Prometheus {
     pub fn pushed(&mut self, job: &str) -> Samples {
         let mut samples = Samples::new();
         for (name, labels, value) in self.query(&format!("{{job={job:?}}}")) {
-            // The resource's other attributes.
-            if name != "target_info" {
+            // The resource's other attributes, and a gateway's own.
+            if !["target_info", "push_time_seconds", "push_failure_time_seconds"].contains(&name.as_str()) {
                 samples.insert(&name, labels, value);
             }
         }

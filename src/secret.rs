@@ -82,6 +82,12 @@ impl Secret {
         }
     }
 
+    /// The value that was given last, if one ever was.
+    #[cfg(feature = "pushgateway")]
+    pub(crate) fn last(&self) -> Option<&str> {
+        self.value.as_deref()
+    }
+
     /// Reads the file or calls the closure at once, as is right after a server has refused the value. Returns whether the value
     /// has changed.
     ///

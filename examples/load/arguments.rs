@@ -18,6 +18,8 @@ Records a seeded workload, pushes it to every URL, and prints what was recorded.
 
   otlp+http://HOST:PORT[/PATH]   OTLP over HTTP; to PATH if that ends in /v1/metrics, else to /v1/metrics below it
   otlp+https://...               the same over TLS, with the feature tls
+  pushgateway+http://HOST:PORT/metrics/job/NAME[/LABEL/VALUE...]
+                                 a group of a Prometheus Pushgateway; or pushgateway+https://...
   statsd+udp://HOST:PORT         StatsD as Etsy's daemon reads it; or statsd+tcp://HOST:PORT, statsd+unixgram:///SOCKET
   dogstatsd+udp://HOST:PORT      DogStatsD; or dogstatsd+unixgram:///SOCKET, dogstatsd+unixstream:///SOCKET
   ?dialect=D                     behind one of these: etsy, dogstatsd, telegraf, librato, signalfx or graphite

@@ -1,7 +1,7 @@
 //! From a URL to an exporter, and what is said of it at the end.
 
 use std::{error::Error, time::Duration};
-use tidegauge::{Exporter, ExporterHandle, Otlp, StatsD, TemporalityPreference};
+use tidegauge::{Exporter, ExporterHandle, Otlp, Pushgateway, StatsD, TemporalityPreference};
 
 /// The exporter of a URL: what is before the first `+` or `:` names the protocol. A further destination needs a line here, and one
 /// in the usage.
@@ -10,10 +10,12 @@ pub fn exporter(url: &str, delta: bool) -> Result<Exporter, Box<dyn Error>> {
     match scheme {
         "otlp+http" => otlp(&format!("http://{rest}"), delta),
         "otlp+https" => otlp(&format!("https://{rest}"), delta),
+        "pushgateway+http" | "pushgateway+https" => Ok(Exporter::new(Pushgateway::from_url(url)?)),
         _ if scheme.starts_with("statsd+") || scheme.starts_with("dogstatsd+") => statsd(url),
         _ => Err(format!(
-            "{}: a URL begins with what is spoken there, which is otlp+http://, otlp+https://, statsd+ or dogstatsd+ and a transport; \
-             write one like otlp+http://127.0.0.1:4318 or statsd+udp://127.0.0.1:8125",
+            "{}: a URL begins with what is spoken there, which is otlp+http://, otlp+https://, pushgateway+http://, \
+             pushgateway+https://, statsd+ or dogstatsd+ and a transport; write one like otlp+http://127.0.0.1:4318 or \
+             statsd+udp://127.0.0.1:8125",
             without_secrets(url)
         )
         .into()),
@@ -102,6 +104,23 @@ mod tests {
         for url in ["otlp+http://host:1", "otlp+http://host:1/v1/metrics"] {
             let exporter = format!("{:?}", exporter(url, true).expect("it is a URL"));
             assert!(exporter.contains("\"http://host:1/v1/metrics\""), "{exporter}");
+        }
+    }
+
+    #[test]
+    fn a_group_of_a_gateway_is_the_path_of_its_url() {
+        let exporter = exporter("pushgateway+http://host:9091/metrics/job/load/dc/eu", true).expect("it is a URL");
+        let exporter = format!("{exporter:?}");
+        assert!(
+            exporter.contains("\"http://host:9091/metrics/job/load/dc/eu\""),
+            "{exporter}"
+        );
+        for url in [
+            "pushgateway+http://me:secret@host:9091",
+            "pushgateway+http://me:secret@host/metrics/job/x/y",
+        ] {
+            let error = self::exporter(url, false).expect_err("it names no group").to_string();
+            assert!(!error.contains("secret"), "{error}");
         }
     }
 

@@ -286,8 +286,11 @@ impl Pushgateway {
         });
         self.client.tell_problems();
         match response {
-            Ok(response) => {
+            Ok(mut response) => {
                 self.credentials_changed |= response.credentials_changed.unwrap_or(false);
+                response.body.truncate(MOST_READ);
+                let text = String::from_utf8_lossy(&response.body);
+                response.body = self.client.without_credentials(&self.url, &text).into_bytes();
                 (Some(response.status), answers::classify(&response))
             }
             Err(failure) => (None, answers::failed(failure)),
@@ -390,6 +393,9 @@ impl Destination for Pushgateway {
         }
     }
 }
+
+/// Bytes of the gateway's text that are looked at.
+const MOST_READ: usize = 8192;
 
 impl fmt::Debug for Pushgateway {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -27,7 +27,7 @@ mod tls_tests;
 pub(crate) use headers::Headers;
 pub(crate) use proxy::ProxySettings;
 pub(crate) use retry_after::retry_after;
-pub(crate) use url::{HttpUrl, percent_decoded};
+pub(crate) use url::HttpUrl;
 
 use crate::{
     redact,
@@ -193,7 +193,7 @@ impl HttpClient {
     }
 
     /// Asks somebody else for the addresses of names.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "otlp"))]
     pub(crate) fn look_up_with(
         &mut self,
         look_up: impl Fn(&str) -> std::io::Result<Vec<std::net::SocketAddr>> + Send + Sync + 'static,
@@ -260,6 +260,20 @@ impl HttpClient {
             log::warn!("what was read before stays in use: {problem}");
         }
         self.told = problems;
+    }
+
+    /// What a server says, without the credentials that it was sent: some send back what they do not understand. Those of a few
+    /// characters stay, which would be found everywhere.
+    #[cfg(feature = "pushgateway")]
+    pub(crate) fn without_credentials(&self, url: &HttpUrl, text: &str) -> String {
+        let mut shown = text.to_owned();
+        let of_url = url.authorization.iter().flat_map(|value| headers::credentials(value));
+        for credential in self.headers.credentials().chain(of_url) {
+            if credential.chars().count() >= SHORTEST_CREDENTIAL {
+                shown = shown.replace(&credential, "…");
+            }
+        }
+        shown
     }
 
     fn answer(&mut self, request: &Request<'_>, deadline: Instant) -> Result<Response, Failure> {
@@ -492,5 +506,8 @@ const LARGEST_HEAD: usize = 64 * 1024;
 const OUTPUT_BUFFER: usize = 16 * 1024;
 
 const HEADER_CHARACTERS: usize = 500;
+
+#[cfg(feature = "pushgateway")]
+const SHORTEST_CREDENTIAL: usize = 6;
 
 const MESSAGE_CHARACTERS: usize = 400;

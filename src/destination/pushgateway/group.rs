@@ -2,7 +2,7 @@
 //! (<https://github.com/prometheus/pushgateway#url>).
 
 use super::PushgatewayError;
-use crate::{snapshot::FamilySnapshot, transport::http::percent_decoded};
+use crate::{percent, snapshot::FamilySnapshot};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
 /// The labels of a group, `job` first. They are checked.
@@ -129,12 +129,11 @@ impl Clash<'_> {
 
 /// One label of a path.
 fn label([name, value]: [&str; 2]) -> Result<(String, String), String> {
-    let not_encoded =
-        || "is not percent-encoded UTF-8 without control characters: write such values in base64".to_owned();
-    let name = percent_decoded(name).ok_or_else(not_encoded)?;
+    let not_encoded = || "is not UTF-8 in percent-encoding: correct it".to_owned();
+    let name = percent::decode(name).ok_or_else(not_encoded)?;
     if let Some(name) = name.strip_suffix(BASE64_SUFFIX) {
         let bytes =
-            BASE64_URL_SAFE_NO_PAD.decode(percent_decoded(value).ok_or_else(not_encoded)?.trim_end_matches('='));
+            BASE64_URL_SAFE_NO_PAD.decode(percent::decode(value).ok_or_else(not_encoded)?.trim_end_matches('='));
         let value = bytes.ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let value = value.ok_or_else(|| {
             format!(
@@ -148,7 +147,7 @@ fn label([name, value]: [&str; 2]) -> Result<(String, String), String> {
             "has an empty value of {name:?}: write `{name}@base64/=` for it"
         ));
     }
-    Ok((name, percent_decoded(value).ok_or_else(not_encoded)?))
+    Ok((name, percent::decode(value).ok_or_else(not_encoded)?))
 }
 
 /// <https://prometheus.io/docs/concepts/data_model/#metric-names-and-labels>
@@ -258,7 +257,7 @@ mod tests {
                 group("metrics", &[("metrics", "job")]),
             ),
             ("/metrics/job/a%20b+c", "", group("a b+c", &[])),
-            ("/metrics/job/x/a/b%2Fc", "", group("x", &[("a", "b/c")])),
+            ("/metrics/job/x/a/b%2Fc%0a", "", group("x", &[("a", "b/c\n")])),
             (
                 "/metrics/job@base64/ZGlyL3RtcA==/a@base64/=",
                 "",
@@ -284,8 +283,8 @@ mod tests {
             ("/metrics/job@base64/=", "job: must not be empty"),
             ("/metrics/job@base64/YSti+", "base64"),
             ("/metrics/job@base64/_w", "base64"),
-            ("/metrics/job/%zz", "percent-encoded"),
-            ("/metrics/job/x/a/%0a", "percent-encoded"),
+            ("/metrics/job/%zz", "percent-encoding"),
+            ("/metrics/job/%ff", "percent-encoding"),
             ("/metrics/job/x/__a/b", "two underscores"),
             ("/metrics/job/x/job/y", "given apart"),
         ] {

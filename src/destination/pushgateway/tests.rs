@@ -272,6 +272,31 @@ fn what_the_gateway_says_is_in_the_error() {
 }
 
 #[test]
+fn what_a_server_sends_back_of_credentials_is_not_shown() {
+    let echo = "no: Bearer from-a-vault, Basic bWU6b3BlbiBzZXNhbWU=, me:open sesame, tenant-7, again from-a-vault";
+    let gateway = Gateway::start([(); 3].map(|()| refusal("400 Bad Request", echo)));
+    let builder = gateway.builder().header("X-Scope", "tenant-7");
+    let of_url = gateway.url().replace("//", "//me:open%20sesame@") + "/metrics/job/x";
+    for (mut group, hidden) in [
+        (
+            builder.clone().bearer_token("from-a-vault").build().unwrap(),
+            &["vault", "tenant-7"][..],
+        ),
+        (
+            builder.basic_auth("me", "open sesame").build().unwrap(),
+            &["sesame", "bWU6", "tenant-7"],
+        ),
+        (Pushgateway::from_url(&of_url).unwrap(), &["sesame", "bWU6"]),
+    ] {
+        let message = group.push(&registry()).unwrap_err().to_string();
+        assert!(message.contains("it answered 400: no: Bearer "), "{message}");
+        assert!(!hidden.iter().any(|secret| message.contains(secret)), "{message}");
+        gateway.request();
+    }
+    gateway.end();
+}
+
+#[test]
 fn no_answer_is_an_error_that_says_so() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let builder = Pushgateway::builder(format!("http://{closed}"), "backup").no_proxy();

@@ -75,6 +75,8 @@ fn an_unclear_payload_gives_way_too() {
     let sends = sends(&rig.far_end, "jobs_total{}");
     assert!(sends.is_sorted(), "{sends:?}");
     assert_eq!(rig.far_end.total("jobs_total{}"), 12.0);
+    let stats = rig.stats();
+    assert!(stats.carried_over_points > 0 && stats.possible_duplicate_points == 0, "{stats:?}");
 }
 
 #[test]
@@ -130,4 +132,31 @@ fn what_is_too_large_is_not_cut_in_two() {
     assert_eq!(error.report().rejected, 2, "{error}");
     rig.flush(SECOND).unwrap();
     assert_eq!(sends(&rig.far_end, "jobs_total{b}"), [Some(1.0), Some(1.0)]);
+}
+
+proptest! {
+    #[test]
+    fn the_newest_arrives_and_nothing_follows_what_is_newer(
+        fates in prop::collection::vec((fate(), 0_u8..3, any::<bool>()), 1..12),
+    ) {
+        let far_end = replacing();
+        far_end.with(|inner| inner.script.extend(fates.iter().map(|(fate, ..)| *fate)));
+        let mut rig = Rig::new(far_end, |exporter| exporter);
+        let jobs = rig.registry.counter("jobs_total", "Jobs.").register().unwrap();
+        for (_, intervals, flushes) in fates {
+            jobs.inc();
+            (0..intervals).for_each(|_| rig.interval());
+            if flushes {
+                let _ = rig.flush(SECOND * 3);
+            }
+        }
+        rig.far_end.with(|inner| inner.script.clear());
+        jobs.inc();
+        // An open circuit waits for half a minute at most, and a far end for as long as it has asked.
+        (0..10).for_each(|_| rig.interval());
+        let sends = sends(&rig.far_end, "jobs_total{}");
+        prop_assert!(sends.is_sorted(), "{:?}", sends);
+        prop_assert_eq!(rig.far_end.total("jobs_total{}"), jobs.get() as f64);
+        prop_assert!(rig.stats().queued_collections <= 1);
+    }
 }

@@ -76,6 +76,20 @@ impl Headers {
         Ok(lines)
     }
 
+    /// The values that were sent last, and what they were made of: nothing of these is to be shown.
+    #[cfg(feature = "pushgateway")]
+    pub(super) fn credentials(&self) -> impl Iterator<Item = String> {
+        self.headers.iter().flat_map(|header| {
+            let value = header.secret.last().unwrap_or_default();
+            let sent = match &header.form {
+                Form::Plain | Form::Bearer => None,
+                Form::Basic { user } => Some(basic(user, value)),
+            };
+            let made = sent.into_iter().flat_map(|sent| credentials(&sent));
+            made.chain([value.to_owned()])
+        })
+    }
+
     /// Reads all values again; says whether one has changed.
     pub(super) fn reload(&mut self) -> bool {
         let mut changed = false;
@@ -111,6 +125,16 @@ impl fmt::Debug for Headers {
 /// The value of `Authorization` of RFC 7617.
 pub(super) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
+}
+
+/// What is secret in a value of [`basic`]: how it was sent, and the password.
+#[cfg(feature = "pushgateway")]
+pub(super) fn credentials(basic: &str) -> Vec<String> {
+    let encoded = basic.strip_prefix("Basic ").unwrap_or(basic);
+    let decoded = BASE64_STANDARD.decode(encoded).unwrap_or_default();
+    let decoded = String::from_utf8_lossy(&decoded);
+    let password = decoded.split_once(':').map_or("", |(_, password)| password);
+    vec![encoded.to_owned(), password.to_owned()]
 }
 
 pub(super) fn write_line(lines: &mut Vec<u8>, name: &str, value: &str) {

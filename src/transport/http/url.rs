@@ -156,7 +156,7 @@ impl fmt::Debug for HttpUrl {
 const SHOWN_CHARACTERS: usize = 200;
 
 /// `None` if an escape is broken, or the outcome is not UTF-8 or has control characters.
-pub(crate) fn percent_decoded(text: &str) -> Option<String> {
+pub(super) fn percent_decoded(text: &str) -> Option<String> {
     percent::decode(text).filter(|decoded| !decoded.chars().any(char::is_control))
 }
 

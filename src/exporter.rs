@@ -180,6 +180,8 @@ impl Exporter {
     /// How many collections may wait to be sent, and how many bytes of memory their values may take together; by default 64 and
     /// 16 MiB. The newest is kept however large it is.
     ///
+    /// A destination each of whose payloads [takes the place of the one before](Preferences::replaces) has one waiting at most.
+    ///
     /// What does not fit is dropped and counted. No count is lost with it: later collections have it, so that only what lies between
     /// them in time, and the values of gauges there, cannot be told any more.
     pub fn queue(mut self, collections: usize, bytes: usize) -> Self {

@@ -541,6 +541,60 @@ fn an_exporter_is_inert_in_the_child_which_sends_nothing_of_the_parents() {
     assert_eq!(far_end.jobs(), 7);
 }
 
+#[cfg(feature = "pushgateway")]
+#[test]
+fn a_push_in_a_child_goes_over_a_connection_of_its_own() {
+    use std::{
+        io::{BufRead, BufReader, Read, Write},
+        net::{TcpListener, TcpStream},
+        sync::mpsc::Sender,
+    };
+
+    /// Takes every push on a connection, and hands on what it says of jobs and which connection that is.
+    fn take_pushes(stream: TcpStream, number: usize, pushes: &Sender<(usize, String)>) {
+        let mut reader = BufReader::new(&stream);
+        loop {
+            let (mut line, mut length) = (String::new(), 0);
+            while line != "\r\n" {
+                line.clear();
+                if reader.read_line(&mut line).unwrap() == 0 {
+                    return;
+                }
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length: ") {
+                    length = value.trim_end().parse().unwrap();
+                }
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            let jobs = String::from_utf8(body).unwrap().lines().last().unwrap().to_owned();
+            pushes.send((number, jobs)).unwrap();
+            (&stream)
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                .unwrap();
+        }
+    }
+
+    let _alone = alone();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (sender, pushes) = channel();
+    thread::spawn(move || {
+        for (number, stream) in listener.incoming().take(2).enumerate() {
+            let (stream, sender) = (stream.unwrap(), sender.clone());
+            thread::spawn(move || take_pushes(stream, number, &sender));
+        }
+    });
+    let registry = Registry::new();
+    registry.counter("jobs_total", "Jobs.").register().unwrap().add(3);
+    let mut group = tidegauge::Pushgateway::builder(url, "test").no_proxy().build().unwrap();
+    group.push(&registry).unwrap();
+    in_child(|| group.push(&registry).unwrap());
+    group.push(&registry).unwrap();
+    let pushed: Vec<(usize, String)> = (0..3).map(|_| pushes.recv_timeout(LONG).unwrap()).collect();
+    let expected = [(0, "jobs_total 3"), (1, "jobs_total 0"), (0, "jobs_total 3")];
+    assert_eq!(pushed, expected.map(|(number, jobs)| (number, jobs.to_owned())));
+}
+
 /// Tests that fork wait for each other.
 fn alone() -> impl Drop {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

@@ -66,7 +66,7 @@ use std::{fmt, mem, time::Duration};
 ///
 /// For jobs that take long, an [`Exporter`](crate::Exporter) pushes at intervals, and once more when it is flushed or dropped. A gateway
 /// keeps the last push, whichever that is. So only the newest collection is sent, and what failed is never sent again once there
-/// is a newer one. A send whose answer never came may still be on its way, in a proxy say, and arrive after the next one; the one after that
+/// is a newer one. A collection without any series is not sent. A send whose answer never came may still be on its way, in a proxy say, and arrive after the next one; the one after that
 /// puts it right. Two processes that push to one group replace each other's metrics: tell them apart by a grouping label, or
 /// do not.
 ///

@@ -76,7 +76,10 @@ fn an_unclear_payload_gives_way_too() {
     assert!(sends.is_sorted(), "{sends:?}");
     assert_eq!(rig.far_end.total("jobs_total{}"), 12.0);
     let stats = rig.stats();
-    assert!(stats.carried_over_points > 0 && stats.possible_duplicate_points == 0, "{stats:?}");
+    assert!(
+        stats.carried_over_points > 0 && stats.possible_duplicate_points == 0,
+        "{stats:?}"
+    );
 }
 
 #[test]

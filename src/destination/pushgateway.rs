@@ -37,7 +37,8 @@ use std::{fmt, mem, time::Duration};
 ///
 /// | | |
 /// |---|---|
-/// | what is sent | everything in the registry but the crate's own `tidegauge_*`; in text 0.0.4, never with timestamps, which the gateway refuses |
+/// | what is sent | everything in the registry but the crate's own `tidegauge_*` |
+/// | how | in text 0.0.4, which says all that the crate has to say, as protobuf would; never with timestamps, which the gateway refuses |
 /// | where to | the group that the labels name, `job` among them; each series gets them all, in the place of its own |
 /// | [`push`](Pushgateway::push) | replaces the whole group (`PUT`) |
 /// | [`add`](Pushgateway::add) | replaces the metrics of the same names, and leaves the others (`POST`) |
@@ -64,11 +65,12 @@ use std::{fmt, mem, time::Duration};
 ///
 /// # In an exporter
 ///
-/// For jobs that take long, an [`Exporter`](crate::Exporter) pushes at intervals, and once more when it is flushed or dropped. A gateway
-/// keeps the last push, whichever that is. So only the newest collection is sent, and what failed is never sent again once there
-/// is a newer one. A collection without any series is not sent. A send whose answer never came may still be on its way, in a proxy say, and arrive after the next one; the one after that
-/// puts it right. Two processes that push to one group replace each other's metrics: tell them apart by a grouping label, or
-/// do not.
+/// For jobs that take long, an [`Exporter`](crate::Exporter) pushes at intervals, and once more when it is flushed or dropped. A
+/// gateway keeps the last push, whichever that is. So only the newest collection is sent, and what failed is never sent again once
+/// there is a newer one. A collection without any series is not sent.
+///
+/// A push whose answer never came may still be on its way, in a proxy say, and arrive after the next one; the one after that puts it
+/// right. Two processes that push to one group replace each other's metrics: tell them apart by a grouping label.
 ///
 /// A family that the gateway would change without a word is refused, and counted as rejected: one that has a label of the group,
 /// and `push_time_seconds` and `push_failure_time_seconds`, which are the gateway's own.
@@ -79,7 +81,8 @@ use std::{fmt, mem, time::Duration};
 ///   is one of the gateway's own with another type, such as `process_start_time_seconds`. The error has the gateway's own words.
 /// - Prometheus must scrape it with `honor_labels: true`; else the labels `job` and `instance` become those of the gateway.
 /// - Leave `instance` out of the group: the outcome of a service's job has none. The gateway makes it an empty one.
-/// - Groups stay until they are deleted, also when the job is no more. Look at `push_time_seconds` for those that are
+/// - Groups stay until they are [deleted](Pushgateway::delete), also when the job is no more; where an exporter has the destination, a
+///   second one of the same builder, which can be cloned, does that. Look at `push_time_seconds` for those that are
 ///   stale, and at `push_failure_time_seconds` for pushes that were refused; the gateway keeps both for each group.
 /// - A gateway that was told `--push.disable-consistency-check` takes everything, and may not be scraped any more then.
 pub struct Pushgateway {
@@ -119,7 +122,7 @@ pub struct PushgatewayError {
 
 impl PushgatewayError {
     #[cold]
-    fn setting(message: impl Into<Box<str>>) -> Self {
+    fn new(message: impl Into<Box<str>>) -> Self {
         PushgatewayError {
             message: message.into(),
             status: None,
@@ -143,7 +146,7 @@ impl std::error::Error for PushgatewayError {}
 
 impl From<SettingsError> for PushgatewayError {
     fn from(error: SettingsError) -> Self {
-        PushgatewayError::setting(error.to_string())
+        PushgatewayError::new(error.to_string())
     }
 }
 
@@ -257,7 +260,7 @@ impl Pushgateway {
             Clash::Label(label) => format!("metric `{name}`, label `{label}`"),
         };
         let fix = "or leave it out with a filter; nothing was pushed";
-        PushgatewayError::setting(format!("{}: {what}: {}, {fix}", self.url, clash.reason()))
+        PushgatewayError::new(format!("{}: {what}: {}, {fix}", self.url, clash.reason()))
     }
 
     /// Sends one request. The status of the answer, if there was one, and what it means.
@@ -394,9 +397,6 @@ impl Destination for Pushgateway {
     }
 }
 
-/// Bytes of the gateway's text that are looked at.
-const MOST_READ: usize = 8192;
-
 impl fmt::Debug for Pushgateway {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -408,3 +408,6 @@ impl fmt::Debug for Pushgateway {
             .finish_non_exhaustive()
     }
 }
+
+/// Bytes of the gateway's text that are looked at.
+const MOST_READ: usize = 8192;

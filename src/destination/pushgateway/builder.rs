@@ -184,7 +184,7 @@ impl PushgatewayBuilder {
     pub fn build(self) -> Result<Pushgateway, PushgatewayError> {
         let url = HttpUrl::parse(&self.url)?;
         if url.path().split('/').any(|segment| segment == "metrics") {
-            return Err(PushgatewayError::setting(format!(
+            return Err(PushgatewayError::new(format!(
                 "the URL `{url}` is not the gateway's but of a path below it: leave out `/metrics` and what follows, or use `Pushgateway::from_url`"
             )));
         }
@@ -195,15 +195,13 @@ impl PushgatewayBuilder {
     /// With a gateway's URL and a group that stand already.
     fn at(self, url: HttpUrl, group: Group) -> Result<Pushgateway, PushgatewayError> {
         if self.timeout.is_zero() {
-            return Err(PushgatewayError::setting(
-                "timeout: must not be zero; take some seconds",
-            ));
+            return Err(PushgatewayError::new("timeout: must not be zero; take some seconds"));
         }
         let mut headers = Headers::default();
         for header in self.headers {
             match header {
                 Header::Named(name, _) if is_own(&name) => {
-                    return Err(PushgatewayError::setting(format!(
+                    return Err(PushgatewayError::new(format!(
                         "header {name}: is written by the destination itself; leave it out, or choose compression instead"
                     )));
                 }
@@ -246,7 +244,7 @@ pub(super) fn from_url(text: &str) -> Result<Pushgateway, PushgatewayError> {
     };
     let url = HttpUrl::parse(rest)?;
     let (base, group) = Group::parse(url.path())
-        .map_err(|reason| PushgatewayError::setting(format!("the URL `{}` {reason}", redact::url(rest))))?;
+        .map_err(|reason| PushgatewayError::new(format!("the URL `{}` {reason}", redact::url(rest))))?;
     PushgatewayBuilder::new(String::new(), String::new()).at(url.at(&base), group)
 }
 

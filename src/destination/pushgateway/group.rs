@@ -26,7 +26,7 @@ impl Group {
     /// If there is no job, or a label cannot be one of a group.
     pub(super) fn new(job: String, labels: Vec<(String, String)>) -> Result<Group, PushgatewayError> {
         if job.is_empty() {
-            return Err(PushgatewayError::setting(
+            return Err(PushgatewayError::new(
                 "job: must not be empty; give the job's name, such as \"nightly-backup\"",
             ));
         }
@@ -38,7 +38,7 @@ impl Group {
                     true => "it is given apart: leave it out of the grouping labels",
                     false => "is given twice: leave one out",
                 };
-                return Err(PushgatewayError::setting(format!("grouping label {name:?}: {fix}")));
+                return Err(PushgatewayError::new(format!("grouping label {name:?}: {fix}")));
             }
             all.push((name, value));
         }
@@ -152,7 +152,7 @@ fn label([name, value]: [&str; 2]) -> Result<(String, String), String> {
 
 /// <https://prometheus.io/docs/concepts/data_model/#metric-names-and-labels>
 fn check_name(name: &str) -> Result<(), PushgatewayError> {
-    let refused = |rule: &str| Err(PushgatewayError::setting(format!("grouping label {name:?}: {rule}")));
+    let refused = |rule: &str| Err(PushgatewayError::new(format!("grouping label {name:?}: {rule}")));
     let is_letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
     if !name.bytes().next().is_some_and(is_letter) || !name.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit())
     {
@@ -180,7 +180,7 @@ const METRICS: &str = "metrics";
 
 const BASE64_SUFFIX: &str = "@base64";
 
-/// <https://github.com/prometheus/pushgateway#about-the-metric-push_time_seconds-and-push_failure_time_seconds>
+/// <https://github.com/prometheus/pushgateway#exposed-metrics>
 const WRITTEN_BY_THE_GATEWAY: [&str; 2] = ["push_time_seconds", "push_failure_time_seconds"];
 
 #[cfg(test)]
@@ -200,8 +200,22 @@ mod tests {
             ("backup", &[][..], "metrics/job/backup"),
             ("a-b_c.d~9", &[("dc", "eu-1")][..], "metrics/job/a-b_c.d~9/dc/eu-1"),
             ("dir/tmp", &[], "metrics/job@base64/ZGlyL3RtcA"),
-            ("x", &[("path", "/var/tmp")], "metrics/job/x/path@base64/L3Zhci90bXA"),
-            ("x", &[("empty", "")], "metrics/job/x/empty@base64/="),
+            // Of the documentation.
+            (
+                "directory_cleaner",
+                &[("path", "/var/tmp")],
+                "metrics/job/directory_cleaner/path@base64/L3Zhci90bXA",
+            ),
+            (
+                "example",
+                &[("first_label", ""), ("second_label", "foobar")],
+                "metrics/job/example/first_label@base64/=/second_label/foobar",
+            ),
+            (
+                "titan",
+                &[("name", "Προμηθεύς")],
+                "metrics/job/titan/name@base64/zqDPgc6_zrzOt864zrXPjc-C",
+            ),
             (
                 "x",
                 &[("a", "."), ("b", "..")],

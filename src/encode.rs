@@ -19,6 +19,8 @@ mod number;
 mod openmetrics;
 #[cfg(feature = "otlp")]
 pub(crate) mod otlp;
+#[cfg(feature = "statsd")]
+mod placement;
 mod samples;
 #[cfg(feature = "statsd")]
 pub(crate) mod statsd;

@@ -1,7 +1,7 @@
 //! From points to packets of StatsD: whole lines, one behind the other, never more than a packet takes.
 //!
 //! The walk stands here: which points go into a packet, and what of each is taken. [`histogram`] divides histograms among packets,
-//! [`samples`] says which samples stand for them, [`series`] what the lines of a series share, [`clean`] what becomes of
+//! [`rates`] and `encode/placement.rs` say which samples stand for them, [`series`] what the lines of a series share, [`clean`] what becomes of
 //! hostile text; [`message`] writes what is no metric.
 //!
 //! - Counters and histograms are sent as increments; what has not moved is not sent, and a new series that is at zero is not either.
@@ -19,7 +19,7 @@ mod histogram;
 pub(crate) mod message;
 mod number;
 mod packet;
-mod samples;
+mod rates;
 mod series;
 #[cfg(test)]
 mod tests;

@@ -4,11 +4,12 @@ use super::{
     NEGATIVE_TIMER, NOT_FINITE, Settings, Step,
     number::{push_float, push_unsigned},
     packet::Packet,
-    samples::{RATES, Values, digits},
+    rates::{RATES, digits},
     series::Series,
 };
 use crate::{
     destination::statsd::{Dialect, HistogramLines},
+    encode::placement::Values,
     exporter::points::Points,
     snapshot::{FamilySnapshot, HistogramValue},
 };

@@ -5,6 +5,8 @@
 
 #[cfg(any(feature = "otlp", feature = "pushgateway"))]
 pub(crate) mod compression;
+#[cfg(feature = "emf")]
+pub(crate) mod emf;
 #[cfg(feature = "otlp")]
 pub(crate) mod otlp;
 #[cfg(feature = "pushgateway")]

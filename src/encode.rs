@@ -15,11 +15,13 @@
 //!   format it asks for.
 
 mod buffer;
+#[cfg(feature = "emf")]
+pub(crate) mod emf;
 mod number;
 mod openmetrics;
 #[cfg(feature = "otlp")]
 pub(crate) mod otlp;
-#[cfg(feature = "statsd")]
+#[cfg(any(feature = "emf", feature = "statsd"))]
 mod placement;
 mod samples;
 #[cfg(feature = "statsd")]

@@ -35,6 +35,7 @@
 //! | `destination/otlp.rs` and its folder | settings, environment and answers of OTLP; its bytes are in `encode/otlp.rs` |
 //! | `destination/pushgateway.rs` and its folder | settings and answers of a Pushgateway, the paths of its groups, and pushes without an exporter |
 //! | `destination/statsd.rs` and its folder | settings, environment, origin and messages of StatsD, and counts of its client; its lines are in `encode/statsd.rs` |
+//! | `destination/emf.rs` and its folder | settings and environment of CloudWatch's embedded metric format; its lines are in `encode/emf.rs` |
 //! | `transport.rs` and its folder | bytes out before a deadline |
 //! | `secret.rs`, `redact.rs`, `percent.rs` | credentials that rotate; text that may be shown; escapes of URLs and variables |
 //! | `own_metrics.rs` | what the crate says of itself, as metrics of the registry |
@@ -113,7 +114,7 @@ mod observable;
 mod own_metrics;
 #[cfg(not(loom))]
 #[cfg_attr(
-    not(any(feature = "otlp", feature = "pushgateway", feature = "statsd")),
+    not(any(feature = "emf", feature = "otlp", feature = "pushgateway", feature = "statsd")),
     allow(dead_code) // URLs are there with a transport
 )]
 mod redact;
@@ -130,9 +131,15 @@ mod snapshot;
 #[cfg(not(loom))]
 pub mod testing;
 
-#[cfg(all(not(loom), any(feature = "otlp", feature = "pushgateway", feature = "statsd")))]
+#[cfg(all(
+    not(loom),
+    any(feature = "emf", feature = "otlp", feature = "pushgateway", feature = "statsd")
+))]
 mod percent;
-#[cfg(all(not(loom), any(feature = "otlp", feature = "pushgateway", feature = "statsd")))]
+#[cfg(all(
+    not(loom),
+    any(feature = "emf", feature = "otlp", feature = "pushgateway", feature = "statsd")
+))]
 mod transport;
 
 #[cfg(not(loom))]
@@ -141,6 +148,8 @@ mod exports {
     pub use crate::descriptor::Kind;
     #[cfg(any(feature = "otlp", feature = "pushgateway"))]
     pub use crate::destination::compression::Compression;
+    #[cfg(feature = "emf")]
+    pub use crate::destination::emf::{Emf, EmfBuilder, EmfError};
     #[cfg(feature = "otlp")]
     pub use crate::destination::otlp::{Otlp, OtlpBuilder, OtlpError, Protocol, TemporalityPreference};
     #[cfg(feature = "pushgateway")]

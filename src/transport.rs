@@ -3,6 +3,9 @@
 
 #[cfg(any(feature = "otlp", feature = "pushgateway"))]
 pub(crate) mod http;
+#[cfg(feature = "emf")]
+pub(crate) mod lines;
+#[cfg(any(feature = "otlp", feature = "statsd"))]
 pub(crate) mod names;
 #[cfg(feature = "statsd")]
 pub(crate) mod packets;

@@ -1,0 +1,81 @@
+//! What the environment says of a process that writes EMF, under the names that AWS' own client libraries give it
+//! (<https://github.com/awslabs/aws-embedded-metrics-node>), and Lambda's variables
+//! (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>).
+
+use std::ffi::OsString;
+
+/// What the variables say.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Environment {
+    pub(super) namespace: Option<String>,
+    pub(super) properties: Vec<(String, String)>,
+}
+
+impl Environment {
+    /// Reads all variables that are heard. One that is empty, or no text, is as good as not set.
+    pub(super) fn read(look_up: &dyn Fn(&str) -> Option<OsString>) -> Self {
+        let text = |variable: &str| {
+            let text = look_up(variable)?.into_string().ok()?;
+            Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+        };
+        // The region alone says nothing of a process that runs elsewhere.
+        let is_lambda = text(FUNCTION).is_some();
+        let of_lambda = PROPERTIES.iter().filter(|_| is_lambda);
+        Environment {
+            namespace: text("AWS_EMF_NAMESPACE"),
+            properties: of_lambda
+                .filter_map(|(variable, property)| Some(((*property).to_owned(), text(variable)?)))
+                .collect(),
+        }
+    }
+}
+
+const FUNCTION: &str = "AWS_LAMBDA_FUNCTION_NAME";
+
+/// Variables and the properties that they are.
+const PROPERTIES: [(&str, &str); 4] = [
+    (FUNCTION, "functionName"),
+    ("AWS_LAMBDA_FUNCTION_VERSION", "functionVersion"),
+    ("AWS_REGION", "region"),
+    ("AWS_LAMBDA_LOG_STREAM_NAME", "logStreamId"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Environment {
+        Environment::read(&|wanted| {
+            let mut found = variables.iter().filter(|(name, _)| *name == wanted);
+            found.next().map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn a_function_says_what_it_is() {
+        let stream = "2026/11/21/[$LATEST]0123";
+        let environment = read(&[
+            ("AWS_LAMBDA_LOG_STREAM_NAME", stream),
+            ("AWS_REGION", " eu-central-1 "),
+            ("AWS_LAMBDA_FUNCTION_NAME", "orders"),
+            ("AWS_LAMBDA_FUNCTION_VERSION", ""),
+            ("AWS_EMF_NAMESPACE", "Shop"),
+        ]);
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(environment.namespace.as_deref(), Some("Shop"));
+        assert_eq!(
+            environment.properties,
+            [
+                pair("functionName", "orders"),
+                pair("region", "eu-central-1"),
+                pair("logStreamId", stream)
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_no_function_has_no_properties() {
+        let environment = read(&[("AWS_REGION", "eu-central-1"), ("AWS_LAMBDA_FUNCTION_NAME", "  ")]);
+        assert_eq!(environment, Environment::default());
+    }
+}

@@ -36,6 +36,7 @@
 //! | `destination/pushgateway.rs` and its folder | settings and answers of a Pushgateway, the paths of its groups, and pushes without an exporter |
 //! | `destination/statsd.rs` and its folder | settings, environment, origin and messages of StatsD, and counts of its client; its lines are in `encode/statsd.rs` |
 //! | `destination/emf.rs` and its folder | settings and environment of CloudWatch's embedded metric format; its lines are in `encode/emf.rs` |
+//! | `lambda.rs` | when a function that is frozen between its invocations delivers |
 //! | `transport.rs` and its folder | bytes out before a deadline |
 //! | `secret.rs`, `redact.rs`, `percent.rs` | credentials that rotate; text that may be shown; escapes of URLs and variables |
 //! | `own_metrics.rs` | what the crate says of itself, as metrics of the registry |
@@ -102,6 +103,8 @@ mod error;
 mod exporter;
 #[cfg(not(loom))]
 mod label;
+#[cfg(not(loom))]
+mod lambda;
 #[cfg(not(loom))]
 mod lazy;
 #[cfg(not(loom))]
@@ -183,6 +186,7 @@ mod exports {
         up_down_counter::UpDownCounter,
     };
     pub use crate::label::{LabelText, LabelValue, LabelValues};
+    pub use crate::lambda::{InvocationEnd, Lambda, LambdaFlush};
     pub use crate::lazy::{
         Lazy, LazyCounter, LazyCounterFamily, LazyDistribution, LazyDistributionFamily, LazyFloatCounter,
         LazyFloatCounterFamily, LazyGauge, LazyGaugeFamily, LazyHistogram, LazyHistogramFamily, LazyIntGauge,

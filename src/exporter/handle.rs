@@ -130,6 +130,13 @@ impl ExporterHandle {
         &self.registry
     }
 
+    /// The process may have stood still: what is sent next goes over a new connection.
+    pub(crate) fn distrust_connections(&self) {
+        if let Some(shared) = self.shared.as_ref().filter(|shared| shared.is_of_this_process()) {
+            shared.with(|state| state.thawed = true);
+        }
+    }
+
     /// What can be asked anything: not after a fork, when the threads and perhaps their locks belong to another process.
     fn usable(&self) -> Result<Option<&Arc<Shared>>, FlushError> {
         let Some(shared) = &self.shared else {

@@ -330,6 +330,7 @@ fn the_overflow_series_is_told_from_others() {
     family.with(["a"]).inc();
     family.with(["b"]).inc();
     let events = bench.events();
+    assert_eq!((events[0].time, events[1].time), (1_700_000_000_000, 1_700_000_000_000));
     assert_eq!(events[1].texts["otel_metric_overflow"], "true");
     assert_eq!(events[1].dimensions, [["otel_metric_overflow"]]);
 }

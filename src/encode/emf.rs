@@ -2,7 +2,7 @@
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 //!
 //! The walk stands here: what becomes of each point. [`document`] puts together what has the same labels and is of the same
-//! time, and begins a new line where a limit is reached; [`series`] says what labels are in a line, [`unit`] what units are.
+//! time, and begins a new line where a limit is reached; [`series`] says what labels are in a line, [`mod@unit`] what units are.
 //!
 //! - A metric and its dimensions are members of one object, so a line is of one label set: what of all families has it goes into
 //!   one line, up to 100 metrics.

@@ -240,6 +240,30 @@ fn a_line_is_no_longer_than_it_may_be() {
 }
 
 #[test]
+fn what_is_too_much_for_one_payload_goes_into_several() {
+    let bench = Bench::new(settings());
+    let family = bench
+        .registry
+        .counter("count", "Counts.")
+        .labels(["a", "b"])
+        .limit(5000);
+    let family = family.register().unwrap();
+    for at in 0..4000 {
+        family.with([at.to_string(), "x".repeat(1000)]).add(at);
+    }
+    let gauge = bench.registry.gauge("gauge", "Behind.").register().unwrap();
+    gauge.set(4.0);
+    let events = bench.events();
+    let counted = events.iter().filter(|event| event.texts.contains_key("a"));
+    assert_eq!(
+        counted.map(|event| number(event, "count")).sum::<f64>(),
+        f64::from((0..4000).sum::<i32>())
+    );
+    assert_eq!(number(&events[events.len() - 1], "gauge"), 4.0);
+    assert!(bench.exporter.stats().delivered_payloads > 1);
+}
+
+#[test]
 fn an_array_has_at_most_100_numbers() {
     let bench = Bench::new(settings());
     let bounds = Buckets::linear(1.0, 1.0, 150).unwrap();

@@ -8,6 +8,7 @@
 mod tests;
 
 use std::{
+    fmt,
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
@@ -24,7 +25,6 @@ pub(crate) enum LineTarget {
 }
 
 /// Writes lines to a target.
-#[derive(Debug)]
 pub(crate) struct Lines {
     target: LineTarget,
     open: Option<Open>,
@@ -38,9 +38,8 @@ pub(crate) struct Halt {
     pub(crate) message: String,
 }
 
-#[derive(Debug)]
 struct Open {
-    file: File,
+    medium: Box<dyn Medium>,
     /// What was written last is half a line, which is there for good.
     is_torn: bool,
 }
@@ -51,6 +50,19 @@ impl Lines {
             target,
             open: None,
             opened: 0,
+        }
+    }
+
+    /// Writes to what a test has made, as if it were standard output.
+    #[cfg(test)]
+    pub(crate) fn to(medium: impl Medium) -> Lines {
+        Lines {
+            target: LineTarget::Stdout,
+            open: Some(Open {
+                medium: Box::new(medium),
+                is_torn: false,
+            }),
+            opened: 1,
         }
     }
 
@@ -72,10 +84,11 @@ impl Lines {
     pub(crate) fn write(&mut self, lines: &[u8], deadline: Instant) -> Result<(), Halt> {
         let Lines { target, open, opened } = self;
         // Others of this process print whole lines while they have the lock; longer ones than a pipe takes at once would be
-        // mixed up otherwise. What they have printed of a line without its end stays in the buffer behind the lock.
+        // mixed up otherwise. What they have printed of a line without its end stays in the buffer behind the lock. A fork may
+        // find it held, as with every thread that prints: none can wait for a pipe that is full.
         let _alone = (*target == LineTarget::Stdout).then(|| io::stdout().lock());
         if let LineTarget::File(path) = target
-            && open.as_ref().is_some_and(|open| !is_at(&open.file, path))
+            && open.as_ref().is_some_and(|open| !open.medium.is_at(path))
         {
             *open = None;
         }
@@ -92,7 +105,7 @@ impl Lines {
         };
         let mut written = 0;
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            write_line(&mut open.file, &mut open.is_torn, line, deadline).map_err(|error| Halt {
+            write_line(&mut *open.medium, &mut open.is_torn, line, deadline).map_err(|error| Halt {
                 written,
                 message: format!("cannot write to it: {error}"),
             })?;
@@ -102,10 +115,23 @@ impl Lines {
     }
 }
 
+impl fmt::Debug for Lines {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Lines")
+            .field("target", &self.target)
+            .field("opened", &self.opened)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What lines are written to.
-trait Medium: Write {
+pub(crate) trait Medium: Write + Send + 'static {
     /// Takes back the last bytes that were written; whether it could.
     fn take_back(&mut self, bytes: u64) -> bool;
+
+    /// Whether a path still leads to it.
+    fn is_at(&self, path: &Path) -> bool;
 }
 
 impl Medium for File {
@@ -121,10 +147,17 @@ impl Medium for File {
         let start = end - bytes;
         self.set_len(start).is_ok() && self.seek(SeekFrom::Start(start)).is_ok()
     }
+
+    fn is_at(&self, path: &Path) -> bool {
+        match (self.metadata(), fs::metadata(path)) {
+            (Ok(open), Ok(there)) => is_same(&open, &there),
+            _ => false,
+        }
+    }
 }
 
 /// Writes one line, or takes it that nothing of it was.
-fn write_line(medium: &mut impl Medium, is_torn: &mut bool, line: &[u8], deadline: Instant) -> io::Result<()> {
+fn write_line(medium: &mut dyn Medium, is_torn: &mut bool, line: &[u8], deadline: Instant) -> io::Result<()> {
     if *is_torn {
         write_before(medium, b"\n", deadline).map_err(|(error, _)| error)?;
         *is_torn = false;
@@ -144,7 +177,7 @@ fn write_line(medium: &mut impl Medium, is_torn: &mut bool, line: &[u8], deadlin
 }
 
 /// Writes all, or says how much was.
-fn write_before(medium: &mut impl Write, bytes: &[u8], deadline: Instant) -> Result<(), (io::Error, usize)> {
+fn write_before(medium: &mut dyn Medium, bytes: &[u8], deadline: Instant) -> Result<(), (io::Error, usize)> {
     let mut written = 0;
     while written < bytes.len() {
         match medium.write(&bytes[written..]) {
@@ -162,32 +195,34 @@ fn write_before(medium: &mut impl Write, bytes: &[u8], deadline: Instant) -> Res
 }
 
 fn open_target(target: &LineTarget) -> io::Result<Open> {
-    match target {
-        LineTarget::Stdout => Ok(Open {
-            file: stdout()?,
-            is_torn: false,
-        }),
-        LineTarget::File(path) => {
-            let mut options = OpenOptions::new();
-            options.append(true).create(true);
-            // Read to see how it ends, if that is allowed.
-            let is_device = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
-            let readable = match is_device {
-                true => None,
-                false => options.clone().read(true).open(path).ok(),
-            };
-            match readable {
-                Some(mut file) => Ok(Open {
-                    is_torn: ends_within_a_line(&mut file)?,
-                    file,
-                }),
-                None => Ok(Open {
-                    file: options.open(path)?,
-                    is_torn: false,
-                }),
-            }
+    let path = match target {
+        LineTarget::Stdout => {
+            return Ok(Open {
+                medium: Box::new(stdout()?),
+                is_torn: false,
+            });
         }
-    }
+        LineTarget::File(path) => path,
+    };
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    // Read to see how it ends, if that is allowed and there is an end.
+    let is_device = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+    let readable = match is_device {
+        true => None,
+        false => options.clone().read(true).open(path).ok(),
+    };
+    let (file, is_torn) = match readable {
+        Some(mut file) => {
+            let is_torn = ends_within_a_line(&mut file)?;
+            (file, is_torn)
+        }
+        None => (options.open(path)?, false),
+    };
+    Ok(Open {
+        medium: Box::new(file),
+        is_torn,
+    })
 }
 
 /// Standard output without the standard library's buffer, in which a line that failed would stay.
@@ -219,20 +254,16 @@ fn ends_within_a_line(file: &mut File) -> io::Result<bool> {
     Ok(last != [b'\n'])
 }
 
-/// Whether a path still leads to an open file.
 #[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
+fn is_same(open: &fs::Metadata, there: &fs::Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(open), Ok(there)) => (open.dev(), open.ino()) == (there.dev(), there.ino()),
-        _ => false,
-    }
+    (open.dev(), open.ino()) == (there.dev(), there.ino())
 }
 
 /// Elsewhere a file that is open is not moved away.
 #[cfg(not(unix))]
-fn is_at(_: &File, path: &Path) -> bool {
-    path.exists()
+fn is_same(_: &fs::Metadata, _: &fs::Metadata) -> bool {
+    true
 }
 
 /// Between two tries.

@@ -1,8 +1,16 @@
 //! Settings and what is wrong with them; files that are not there, or full; payloads that were interrupted.
 
 use super::*;
-use crate::{Exporter, FamilySnapshot, Filter, Registry};
-use std::{ffi::OsString, fs};
+use crate::{Exporter, FamilySnapshot, Filter, Registry, RetryPolicy, transport::lines::Medium};
+use proptest::prelude::*;
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs,
+    io::{self, Write},
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -137,6 +145,17 @@ fn lines_of_a_payload_that_was_interrupted_are_not_repeated() {
     fs::remove_file(path).unwrap();
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_payload_that_is_interrupted_twice_goes_on_where_it_was() {
+    let mut emf = Emf::file("Shop", "/dev/full").unwrap();
+    let payload = payload(1, "{1}\n{2}\n");
+    emf.halted(payload.id(), 4, String::new());
+    let answer = emf.send(&payload, DEADLINE);
+    assert_eq!(answer, Answer::unclear(answer.message.clone()));
+    assert_eq!(emf.written_of(payload.id()), 4);
+}
+
 #[test]
 fn payloads_that_never_come_again_are_forgotten() {
     let mut emf = Emf::stdout("Shop").unwrap();
@@ -153,4 +172,107 @@ fn what_nothing_is_written_of_is_tried_again() {
     let answer = emf.send(&payload(1, "{1}\n"), DEADLINE);
     assert_eq!(answer, Answer::retry(answer.message.clone()));
     assert!(answer.message.contains("No space left"), "{}", answer.message);
+}
+
+/// What becomes of the next write calls: so many bytes are taken, or none and the disk is full. Behind its end all is taken.
+type Script = Vec<Option<usize>>;
+
+#[derive(Clone)]
+struct Faulty(Arc<Mutex<Disk>>);
+
+struct Disk {
+    script: Script,
+    taken: Vec<u8>,
+    can_take_back: bool,
+}
+
+impl Faulty {
+    fn with<R>(&self, look: impl FnOnce(&mut Disk) -> R) -> R {
+        look(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Write for Faulty {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.with(|disk| {
+            let most = match disk.script.pop() {
+                None => bytes.len(),
+                Some(Some(most)) => most.clamp(1, bytes.len()),
+                Some(None) => return Err(io::ErrorKind::StorageFull.into()),
+            };
+            disk.taken.extend_from_slice(&bytes[..most]);
+            Ok(most)
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Medium for Faulty {
+    fn take_back(&mut self, bytes: u64) -> bool {
+        self.with(|disk| {
+            if disk.can_take_back {
+                disk.taken.truncate(disk.taken.len() - bytes as usize);
+            }
+            disk.can_take_back
+        })
+    }
+
+    fn is_at(&self, _: &Path) -> bool {
+        true
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// Whatever is taken of lines, and whenever: each increment is in one whole line, and halves are in none.
+    #[test]
+    fn interrupted_writes_lose_and_repeat_nothing(
+        rounds in prop::collection::vec((prop::collection::vec(0..5_u64, 1..8), any::<bool>()), 1..10),
+        script in prop::collection::vec(prop::option::weighted(0.6, 1..300_usize), 0..60),
+        can_take_back: bool,
+    ) {
+        let disk = Faulty(Arc::new(Mutex::new(Disk { script, taken: Vec::new(), can_take_back })));
+        let mut emf = EmfBuilder::to(LineTarget::Stdout).environment(false).build().unwrap();
+        emf.lines = Lines::to(disk.clone());
+        let registry = Registry::new();
+        let jobs = registry.counter("jobs", "Jobs.").labels(["name"]).register().unwrap();
+        let at_once = RetryPolicy::new().initial(Duration::from_millis(1)).most(Duration::from_millis(1));
+        let exporter = Exporter::new(emf)
+            .filter(without_own())
+            // What fails is given up at once, unless a flush has time for it.
+            .retry(at_once.retry_for(Duration::ZERO))
+            .interval(Duration::from_secs(3600))
+            .phase(false)
+            .start(&registry)
+            .unwrap();
+        let mut recorded = BTreeMap::new();
+        for (counts, waits) in rounds {
+            for (name, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
+                jobs.with([name.to_string()]).add(count);
+                *recorded.entry(name.to_string()).or_default() += count;
+            }
+            // One in the background may still go on when the next is asked for.
+            let _ = exporter.flush(if waits { DEADLINE } else { Duration::ZERO });
+        }
+        disk.with(|disk| disk.script.clear());
+        let flushed = exporter.flush(DEADLINE);
+        prop_assert!(flushed.is_ok(), "{:?}", flushed);
+        prop_assert_eq!(exporter.stats().dropped_superseded_points, 0);
+
+        let text = String::from_utf8(disk.with(|disk| disk.taken.clone())).unwrap();
+        let mut read: BTreeMap<String, u64> = BTreeMap::new();
+        // The end of the last line may be on its way.
+        let lines = text.split_terminator('\n');
+        for line in lines {
+            match serde_json::from_str::<serde_json::Value>(line) {
+                Ok(line) => *read.entry(line["name"].as_str().unwrap().to_owned()).or_default() += line["jobs"].as_u64().unwrap(),
+                Err(_) => prop_assert!(!can_take_back, "{} is half a line", line),
+            }
+        }
+        prop_assert_eq!(read, recorded);
+    }
 }

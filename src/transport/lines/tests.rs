@@ -43,6 +43,10 @@ impl Medium for Scripted {
         }
         self.can_take_back
     }
+
+    fn is_at(&self, _: &Path) -> bool {
+        true
+    }
 }
 
 /// Writes two lines one after the other to a medium with a script; whether each was written, and what is there.

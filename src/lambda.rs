@@ -53,13 +53,10 @@ use std::{
 ///
 /// # let path = std::env::temp_dir().join(format!("tidegauge-lambda-{}.json", std::process::id()));
 /// # let _ = std::fs::remove_file(&path);
-/// # let destination = Emf::file("Shop", &path)?;
 /// let registry = Registry::new();
 /// let orders = registry.counter("orders", "Orders taken.").register()?;
-/// # const EMF: &str = r#"
-/// let destination = Emf::stdout("Shop")?;
-/// # "#;
-/// let lambda = Lambda::start(Exporter::new(destination), &registry)?
+/// // In Lambda it is `Emf::stdout`.
+/// let lambda = Lambda::start(Exporter::new(Emf::file("Shop", &path)?), &registry)?
 ///     .flush(LambdaFlush::AtMostEvery(Duration::from_secs(10)));
 ///
 /// // The runtime says until when an invocation has to be answered: `Lambda-Runtime-Deadline-Ms`.

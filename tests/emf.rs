@@ -47,7 +47,7 @@ fn child_process() {
     }
     // Lines that are longer than what a pipe takes in one piece.
     let builder = (0..10).fold(Registry::builder(), |builder, at| {
-        builder.label(&format!("label{at}"), &"x".repeat(1000))
+        builder.label(format!("label{at}"), "x".repeat(1000))
     });
     let registry = builder.build().unwrap();
     let jobs = registry.counter("jobs", "Jobs.").labels(["name"]).register().unwrap();

@@ -37,6 +37,7 @@
 //! | `destination/statsd.rs` and its folder | settings, environment, origin and messages of StatsD, and counts of its client; its lines are in `encode/statsd.rs` |
 //! | `destination/emf.rs` and its folder | settings and environment of CloudWatch's embedded metric format; its lines are in `encode/emf.rs` |
 //! | `lambda.rs` | when a function that is frozen between its invocations delivers |
+//! | `spool.rs` and its folder | a directory that keeps what could not be delivered, for many processes at once |
 //! | `transport.rs` and its folder | bytes out before a deadline |
 //! | `secret.rs`, `redact.rs`, `percent.rs` | credentials that rotate; text that may be shown; escapes of URLs and variables |
 //! | `own_metrics.rs` | what the crate says of itself, as metrics of the registry |
@@ -131,6 +132,9 @@ mod scrape;
 mod secret;
 #[cfg(not(loom))]
 mod snapshot;
+#[cfg(all(not(loom), feature = "spool"))]
+#[allow(dead_code, unused_imports)] // until the exporter has it
+mod spool;
 #[cfg(not(loom))]
 pub mod testing;
 
@@ -207,6 +211,8 @@ mod exports {
     #[cfg(any(feature = "otlp", feature = "pushgateway"))]
     pub use crate::secret::{Secret, SecretError};
     pub use crate::snapshot::{FamilySnapshot, HistogramValue, SeriesSnapshot, Snapshot, Value};
+    #[cfg(feature = "spool")]
+    pub use crate::spool::Spool;
 }
 #[cfg(not(loom))]
 pub use exports::*;

@@ -74,6 +74,13 @@ pub trait Destination: Send + 'static {
         String::new()
     }
 
+    /// What tells its payloads from those of another destination of this name at this address: the format, the compression; by
+    /// default nothing. A payload that waits in a [spool](crate::Spool) is sent only by a destination of the same name,
+    /// address and format.
+    fn payload_format(&self) -> String {
+        String::new()
+    }
+
     /// What its configuration asks of the exporter; by default nothing. What the exporter is told itself wins.
     fn preferences(&self) -> Preferences {
         Preferences::default()

@@ -39,6 +39,7 @@ use crate::{
     error::RegisterError,
     registry::Registry,
     scrape::Filter,
+    spool::{Spool, Store},
 };
 use dead_letter::{DeadLetter, DeadLetters};
 use handle::ExporterHandle;
@@ -97,6 +98,7 @@ pub struct Exporter {
     filter: Option<Filter>,
     dead_letters: Option<DeadLetters>,
     drop_deadline: Duration,
+    spool: Option<Spool>,
     seed: Option<u64>,
 }
 
@@ -128,6 +130,7 @@ impl Exporter {
             filter: None,
             dead_letters: None,
             drop_deadline: DEFAULT_DROP_DEADLINE,
+            spool: None,
             seed: None,
         }
     }
@@ -220,6 +223,21 @@ impl Exporter {
         self
     }
 
+    /// Keeps what cannot be delivered by the end in a directory, and delivers what is there before anything else; by default nothing
+    /// is kept.
+    ///
+    /// When the exporter is [shut down](ExporterHandle::shutdown) or dropped, what is not delivered shortly before the deadline is put
+    /// there: payloads of which nobody knows whether they arrived as they are, the rest as it would be sent next. Any exporter
+    /// that has the directory, of this program or another, and a destination of the same name, address and
+    /// [format](Destination::payload_format), delivers it: at its start, and before each collection. See [`Spool`] for what
+    /// the directory keeps, and how often something may arrive twice.
+    ///
+    /// A spool that cannot be used costs nothing but itself: that is logged, and counted in `tidegauge_exporter_spool_errors_total`.
+    pub fn spool(mut self, spool: Spool) -> Self {
+        self.spool = Some(spool);
+        self
+    }
+
     /// What chance is made of, so that a test can repeat it.
     #[cfg(test)]
     pub(crate) fn seed(mut self, seed: u64) -> Self {
@@ -269,6 +287,11 @@ impl Exporter {
             return Ok(None);
         }
         let address = self.destination.address();
+        let store = self.spool.as_ref().map(|spool| {
+            let format = self.destination.payload_format();
+            let key = format!("{}\n{address}\n{format}", self.destination.name());
+            Store::new(spool.clone(), &key, replaces, registry.clock().clone())
+        });
         let own = registry.own_metrics();
         let wanted = self.name.as_deref().unwrap_or_else(|| self.destination.name());
         let Some(name) = own.claim_name(wanted, self.name.is_some()) else {
@@ -312,6 +335,7 @@ impl Exporter {
             inbox,
             Queue::new(queue, self.queue_bytes, drop_policy),
             (queue.max(1), self.queue_bytes),
+            self.spool.is_some(),
             crate::platform::generation(),
         ));
         own.add(&shared);
@@ -326,6 +350,7 @@ impl Exporter {
                     filter: self.filter,
                     dead_letters: self.dead_letters,
                     samples,
+                    spool: store,
                     replaces,
                     retry,
                     send_timeout: self.send_timeout.or(send_timeout).unwrap_or(DEFAULT_SEND_TIMEOUT),

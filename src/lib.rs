@@ -132,8 +132,7 @@ mod scrape;
 mod secret;
 #[cfg(not(loom))]
 mod snapshot;
-#[cfg(all(not(loom), feature = "spool"))]
-#[allow(dead_code, unused_imports)] // until the exporter has it
+#[cfg(not(loom))]
 mod spool;
 #[cfg(not(loom))]
 pub mod testing;
@@ -211,7 +210,6 @@ mod exports {
     #[cfg(any(feature = "otlp", feature = "pushgateway"))]
     pub use crate::secret::{Secret, SecretError};
     pub use crate::snapshot::{FamilySnapshot, HistogramValue, SeriesSnapshot, Snapshot, Value};
-    #[cfg(feature = "spool")]
     pub use crate::spool::Spool;
 }
 #[cfg(not(loom))]

@@ -45,7 +45,7 @@ mod tests;
 
 pub(crate) use error::SpoolError;
 pub(crate) use record::Record;
-pub(crate) use store::{Entry, Losses, Size, Store};
+pub(crate) use store::{Entry, Store};
 
 use std::{path::PathBuf, time::Duration};
 

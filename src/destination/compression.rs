@@ -14,6 +14,16 @@ pub enum Compression {
     Gzip,
 }
 
+impl Compression {
+    /// As in `Content-Encoding`; nothing without.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Compression::None => "",
+            Compression::Gzip => "gzip",
+        }
+    }
+}
+
 /// Appends a text, compressed at the fastest level, as scrapes are.
 pub(super) fn gzip(plain: &[u8], into: &mut Vec<u8>) {
     let mut encoder = flate2::write::GzEncoder::new(into, flate2::Compression::fast());

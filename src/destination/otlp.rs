@@ -205,6 +205,10 @@ impl Destination for Otlp {
         self.url.to_string()
     }
 
+    fn payload_format(&self) -> String {
+        format!("{} {}", self.protocol.content_type(), self.compression.name())
+    }
+
     fn preferences(&self) -> Preferences {
         self.preferences.clone()
     }

@@ -352,6 +352,10 @@ impl Destination for Pushgateway {
         self.url.to_string()
     }
 
+    fn payload_format(&self) -> String {
+        self.compression.name().to_owned()
+    }
+
     fn preferences(&self) -> Preferences {
         Preferences {
             send_timeout: Some(self.timeout),

@@ -94,25 +94,33 @@ impl ExporterHandle {
     }
 
     /// Delivers what there is and ends the exporter's threads, within `deadline`. A send that hangs is left to itself, and its points are
-    /// reported as unclear.
+    /// reported as unclear. With a [spool](crate::Exporter::spool), the last quarter of the time, 1 s at most, is left for what
+    /// has to be put there.
     ///
     /// # Errors
     ///
-    /// If not everything was delivered; what is still here is lost with the exporter. A further call, or one after a fork, only
-    /// says so.
+    /// If not everything was delivered. What was put into the spool is [delivered later](FlushReport::spooled); what else is still here is
+    /// lost with the exporter. A further call, or one after a fork, only says so.
     pub fn shutdown(&self, deadline: Duration) -> Result<FlushReport, FlushError> {
         let Some(shared) = self.usable()? else {
             return Ok(FlushReport::default());
         };
         let until = shared.clock.monotonic().saturating_add(deadline);
+        let reserve = match shared.has_spool {
+            true => (deadline / 4).min(MOST_TO_SPOOL),
+            false => Duration::ZERO,
+        };
         // Of two at once, one does it.
         let is_first = shared.with(|state| {
             let is_first = state.stopping.is_none();
-            state.stopping.get_or_insert(until);
+            if is_first {
+                state.stopping = Some(until);
+                state.sending_until = Some(until - reserve);
+            }
             is_first
         });
         match is_first {
-            true => shut_down(shared, deadline, until),
+            true => shut_down(shared, deadline - reserve, until),
             false => Err(failure(shared, FlushFailure::Stopped)),
         }
     }
@@ -228,6 +236,9 @@ fn this_thread() -> Waker {
     Arc::new(ThreadWaker(thread::current())).into()
 }
 
+/// How much of the time of a shutdown is left for the spool, at most.
+const MOST_TO_SPOOL: Duration = Duration::from_secs(1);
+
 /// Waits until it is woken or the clock says so much; earlier now and then.
 fn park(shared: &Shared, until: Duration) {
     let now = shared.clock.monotonic();
@@ -253,6 +264,12 @@ pub(crate) fn statistics(shared: &Shared) -> ExporterStatistics {
         dropped_superseded_points: telemetry.dropped_points.superseded.get(),
         dropped_samples: telemetry.dropped_points.samples.get(),
         dropped_messages: telemetry.dropped_points.message_queue.get(),
+        dropped_spool_full_points: telemetry.dropped_points.spool_full.get(),
+        dropped_spool_age_points: telemetry.dropped_points.spool_age.get(),
+        spooled_points: telemetry.spooled_points.stored.get(),
+        delivered_spooled_points: telemetry.spooled_points.delivered.get(),
+        spool_files_set_aside: telemetry.spool_set_aside.get(),
+        spool_errors: telemetry.spool_errors.get(),
         dead_letters: telemetry.dead_letters.get(),
         connections: telemetry.connections.get(),
         credential_reloads: telemetry.credential_reloads.get(),
@@ -299,7 +316,11 @@ fn shut_down(shared: &Arc<Shared>, deadline: Duration, until: Duration) -> Resul
         });
         if running == 0 || shared.clock.monotonic() >= until {
             // What still runs hangs in a closure, or in a send; it ends by itself when that does.
-            return result;
+            let spooled = shared.with(|state| state.spooled);
+            return match (result, spooled) {
+                (Err(error), Some(points)) => error.spooled(points),
+                (result, _) => result,
+            };
         }
         park(shared, until);
     }

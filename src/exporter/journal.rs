@@ -109,6 +109,12 @@ impl Journal {
         }
     }
 
+    pub(crate) fn spool_failed(&mut self, now: Duration, message: &str) {
+        if let Some(omitted) = self.is_rare("spool", now) {
+            log::error!("exporter {:?}{}: {message}{omitted}", self.exporter, self.address);
+        }
+    }
+
     pub(crate) fn halved(&mut self, now: Duration, points: usize, message: &str) {
         if let Some(omitted) = self.is_rare("halved", now) {
             log::warn!(

@@ -31,6 +31,8 @@ pub struct Points<'a> {
     /// Increments of a histogram's buckets.
     scratch: Vec<u64>,
     limit: usize,
+    /// So many items are shown.
+    items: usize,
     /// For the points of one claim alone: where it ends. They are shown whether held or not.
     until: Option<usize>,
     taken: usize,
@@ -130,6 +132,7 @@ impl<'a> Points<'a> {
             shown: None,
             scratch: Vec::new(),
             limit,
+            items: work.items(),
             until: None,
             taken: 0,
             increments: 0,
@@ -156,6 +159,14 @@ impl<'a> Points<'a> {
         }
     }
 
+    /// Without those of which nothing is said again: samples.
+    pub(crate) fn without_samples(self) -> Self {
+        Points {
+            items: self.work.items_without_samples(),
+            ..self
+        }
+    }
+
     /// Goes to the next family that has a new point. None where there is none, or no room for one in this payload.
     ///
     /// A point that was shown but neither taken nor refused, and what is left of its family, is passed over: it comes with the next
@@ -172,14 +183,14 @@ impl<'a> Points<'a> {
     fn pass_family(&mut self) {
         self.peeked = None;
         self.is_begun = false;
-        while self.at.item + 1 < self.work.items() && self.is_same_family(self.at.item + 1) {
+        while self.at.item + 1 < self.items && self.is_same_family(self.at.item + 1) {
             self.at.item += 1;
         }
         self.at.place = self.work.item(self.at.item).family().rows.places();
     }
 
     fn seek_family(&mut self) -> Option<&'a FamilySnapshot> {
-        while self.at.item < self.work.items() {
+        while self.at.item < self.items {
             if self.seek().is_some() {
                 return Some(self.work.item(self.at.item).family());
             }
@@ -209,7 +220,7 @@ impl<'a> Points<'a> {
 
     /// Whether the values of the current family's points are increments.
     pub fn temporality(&self) -> Temporality {
-        match self.at.item < self.work.items() {
+        match self.at.item < self.items {
             true => self.work.temporality(self.at.item),
             false => Temporality::Cumulative,
         }
@@ -431,7 +442,7 @@ impl<'a> Points<'a> {
             return self.peeked;
         }
         loop {
-            if self.is_full() || self.at.item >= self.work.items() {
+            if self.is_full() || self.at.item >= self.items {
                 return None;
             }
             if self.marked != Some(self.at.item) {
@@ -446,7 +457,7 @@ impl<'a> Points<'a> {
                 return found;
             }
             let next = self.at.item + 1;
-            if self.until.is_some() || next >= self.work.items() || !self.is_same_family(next) {
+            if self.until.is_some() || next >= self.items || !self.is_same_family(next) {
                 return None;
             }
             self.at = Position {

@@ -18,6 +18,9 @@ pub struct FlushReport {
     pub dropped: u64,
     /// Points that were sent, and of which nobody knows whether they have arrived.
     pub unclear: u64,
+    /// Points that were put into the [spool](crate::Exporter::spool) when the exporter was shut down, and that the next one delivers; they
+    /// are neither kept nor unclear any more.
+    pub spooled: u64,
     /// What the last failure said, if there was one.
     pub last_error: Option<String>,
 }
@@ -25,7 +28,7 @@ pub struct FlushReport {
 impl FlushReport {
     /// Whether everything that was to be delivered is.
     pub(crate) fn is_complete(&self) -> bool {
-        self.kept == 0 && self.rejected == 0 && self.unclear == 0
+        self.kept == 0 && self.rejected == 0 && self.unclear == 0 && self.spooled == 0
     }
 }
 
@@ -63,6 +66,16 @@ impl FlushError {
             reason,
             report,
         }))
+    }
+
+    /// All that was left when the exporter ended was put into its spool.
+    pub(crate) fn spooled(mut self, points: u64) -> Result<FlushReport, Self> {
+        let report = &mut self.0.report;
+        (report.kept, report.unclear, report.spooled) = (0, 0, points);
+        match report.is_complete() {
+            true => Ok(self.0.report),
+            false => Err(self),
+        }
     }
 
     /// What became of the points.
@@ -108,6 +121,7 @@ impl fmt::Display for FlushError {
             (report.kept, "kept"),
             (report.rejected, "rejected"),
             (report.unclear, "unclear"),
+            (report.spooled, "put into the spool"),
         ] {
             if points > 0 {
                 write!(formatter, ", {points} {what}")?;
@@ -155,6 +169,18 @@ pub struct ExporterStatistics {
     pub dropped_samples: u64,
     /// Messages that were dropped because as many as may wait already did.
     pub dropped_messages: u64,
+    /// Points of the spool that were dropped because its directory had no room for newer ones, by this exporter or one before it.
+    pub dropped_spool_full_points: u64,
+    /// Points of the spool that were dropped because they were too old.
+    pub dropped_spool_age_points: u64,
+    /// Points that were put into the spool.
+    pub spooled_points: u64,
+    /// Points from the spool that were delivered; they are not among [`delivered_points`](ExporterStatistics::delivered_points).
+    pub delivered_spooled_points: u64,
+    /// Files of the spool that were torn or corrupt.
+    pub spool_files_set_aside: u64,
+    /// Times that the spool could not be read or written.
+    pub spool_errors: u64,
     /// Rejections that were given to the dead-letter callback.
     pub dead_letters: u64,
     /// Connections opened.

@@ -6,6 +6,7 @@
 
 mod answers;
 mod provisional;
+pub(crate) mod spooling;
 
 use super::{
     dead_letter::DeadLetters,
@@ -26,7 +27,9 @@ use crate::{
     samples::SampleReader,
     scrape::Filter,
     snapshot::FamilySnapshot,
+    spool::Store,
 };
+use spooling::Spooling;
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -48,6 +51,7 @@ pub(crate) struct Sender {
     pace: Pace,
     removals: Removals,
     sampling: Option<Sampling>,
+    spooling: Option<Spooling>,
     /// Each payload takes the place of the one before; see [`Preferences::replaces`](crate::Preferences::replaces).
     replaces: bool,
     work: Option<Progressing>,
@@ -77,6 +81,8 @@ struct Progressing {
     next: Position,
     /// As far as it has ever been encoded: what was refused before is counted, though a smaller payload begins there again.
     furthest: Position,
+    /// It has been encoded before, and its samples are not sent again.
+    is_repeated: bool,
 }
 
 /// What a sender is told when it is made.
@@ -85,6 +91,8 @@ pub(crate) struct SenderSettings {
     pub(crate) dead_letters: Option<DeadLetters>,
     /// For a destination that sends samples.
     pub(crate) samples: Option<SampleReader>,
+    /// What cannot be delivered is kept there.
+    pub(crate) spool: Option<Store>,
     /// See [`Preferences::replaces`](crate::Preferences::replaces).
     pub(crate) replaces: bool,
     pub(crate) retry: Retry,
@@ -132,6 +140,7 @@ impl Sender {
             pace: Pace::new(settings.spread),
             removals: Removals::default(),
             sampling: settings.samples.map(Sampling::new),
+            spooling: settings.spool.map(Spooling::new),
             replaces: settings.replaces,
             work: None,
             newest: Duration::ZERO,
@@ -156,6 +165,7 @@ impl Sender {
     /// Sends one payload at most, or says how long there is nothing to do.
     pub(crate) fn step(&mut self) -> Next {
         if self.shared.with(|state| state.stop) {
+            self.keep_rest();
             return Next::Stop;
         }
         let now = self.shared.clock.monotonic();
@@ -172,6 +182,9 @@ impl Sender {
             self.supersede();
         }
         if self.flight.is_none() {
+            if let Some(next) = self.send_spooled(now) {
+                return next;
+            }
             self.flight = self.next_flight(now);
         }
         let Some(flight) = self.flight.take() else {
@@ -310,6 +323,7 @@ impl Sender {
             work: Arc::new(work),
             next: Position::default(),
             furthest: Position::default(),
+            is_repeated: false,
         });
         true
     }
@@ -358,6 +372,7 @@ impl Sender {
         if !undelivered {
             self.journal.all_delivered(now);
         }
+        self.note_unfinished(work, undelivered);
         self.shared.settle_flushes(now);
         // One may have been collected just now.
         if backlog > 1 && !self.shared.is_flushing() {
@@ -372,6 +387,9 @@ impl Sender {
             let progressing = self.work.as_ref()?;
             let (work, from, furthest) = (progressing.work.clone(), progressing.next, progressing.furthest);
             let mut points = Points::new(&work, &self.marks, self.filter.as_ref(), from, self.limit);
+            if progressing.is_repeated {
+                points = points.without_samples();
+            }
             let mut bytes = std::mem::take(&mut self.spare);
             bytes.clear();
             let destination = &mut self.destination;
@@ -459,7 +477,6 @@ impl Sender {
     }
 
     fn send(&mut self, mut flight: Flight) {
-        self.reconnect_after_freeze();
         let points = flight.payload.points() as u64;
         let telemetry = &self.shared.telemetry;
         if flight.payload.attempt() > 0 {
@@ -473,23 +490,21 @@ impl Sender {
         flight.payload.begin_attempt();
         let began = self.shared.clock.monotonic();
         let first = *flight.first.get_or_insert(began);
-        let stopping = self.shared.with(|state| {
-            state.progress.in_flight = points;
-            state.stopping
-        });
-        let timeout = match stopping {
-            Some(deadline) => self.send_timeout.min(deadline.saturating_sub(began)),
-            None => self.send_timeout,
+        self.shared.with(|state| state.progress.in_flight = points);
+        self.end_yield();
+        let answer = match self.may_replace() {
+            true => self.try_send(&flight.payload, began),
+            false => {
+                Answer::retry("another process delivers what the spool has for this place; wait until it is through")
+            }
         };
-        let payload = &flight.payload;
-        let answer = self.call("send", |destination| destination.send(payload, timeout));
-        let answer = answer.unwrap_or_else(|| Answer::unclear("the destination panicked"));
         let now = self.shared.clock.monotonic();
         self.shared
             .telemetry
             .send_duration
             .observe(now.saturating_sub(began).as_secs_f64());
         self.decide(flight, answer, first, now);
+        self.release_place();
         // Until there is an answer nobody knows about these, whether the payload waits for its next try or is parked.
         let waiting = self.flight.as_ref().filter(|flight| flight.is_doubtful());
         let in_flight = waiting.map_or(0, |flight| flight.payload.points() as u64);
@@ -499,6 +514,25 @@ impl Sender {
             state.progress.parked = parked as u64;
         });
         self.count_activity();
+    }
+
+    fn try_send(&mut self, payload: &Payload, now: Duration) -> Answer {
+        self.reconnect_after_freeze();
+        let timeout = match self.shared.with(|state| state.sending_until) {
+            Some(deadline) => self.send_timeout.min(deadline.saturating_sub(now)),
+            None => self.send_timeout,
+        };
+        let answer = self.call("send", |destination| destination.send(payload, timeout));
+        answer.unwrap_or_else(|| Answer::unclear("the destination panicked"))
+    }
+
+    /// The newest collection that there has been.
+    fn newest_sequence(&self) -> u64 {
+        let work = self.work.as_ref().map_or(0, |progressing| progressing.work.sequence());
+        self.shared.with(|state| {
+            let queued = state.queue.newest().map_or(0, |batch| batch.sequence);
+            queued.max(work).max(state.progress.finished)
+        })
     }
 
     fn reconnect_after_freeze(&mut self) {

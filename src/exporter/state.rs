@@ -21,6 +21,7 @@ pub(crate) struct Shared {
     pub(crate) telemetry: Telemetry,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) queue_limits: (usize, usize),
+    pub(crate) has_spool: bool,
     /// Of the process that started it; see `platform`.
     pub(crate) generation: u64,
     state: Mutex<State>,
@@ -32,7 +33,10 @@ pub(crate) struct State {
     pub(crate) progress: Progress,
     flushes: Vec<FlushRequest>,
     next_flush: u64,
+    /// When the exporter is to have ended.
     pub(crate) stopping: Option<Duration>,
+    /// When it stops to send, which is earlier if what is left is put into a spool.
+    pub(crate) sending_until: Option<Duration>,
     /// Threads leave at their next step.
     pub(crate) stop: bool,
     pub(crate) ticker: Worker,
@@ -41,6 +45,8 @@ pub(crate) struct State {
     pub(crate) running: usize,
     /// Somebody who waits for `running` to come to nothing.
     pub(crate) ended: Option<Waker>,
+    /// So many points were put into the spool at the end, and nothing else is left.
+    pub(crate) spooled: Option<u64>,
     /// The process stood still: connections are not to be trusted.
     pub(crate) thawed: bool,
 }
@@ -122,6 +128,7 @@ impl Shared {
         inbox: Arc<Inbox>,
         queue: Queue,
         queue_limits: (usize, usize),
+        has_spool: bool,
         generation: u64,
     ) -> Self {
         Shared {
@@ -132,6 +139,7 @@ impl Shared {
             telemetry,
             inbox,
             queue_limits,
+            has_spool,
             generation,
             state: Mutex::new(State {
                 queue,
@@ -139,6 +147,8 @@ impl Shared {
                 flushes: Vec::new(),
                 next_flush: 0,
                 stopping: None,
+                sending_until: None,
+                spooled: None,
                 stop: false,
                 ticker: Worker::default(),
                 sender: Worker::default(),
@@ -416,6 +426,7 @@ impl State {
             rejected: totals.rejected.saturating_sub(before.rejected),
             dropped: totals.dropped.saturating_sub(before.dropped),
             unclear,
+            spooled: 0,
             last_error: (kept > 0 || unclear > 0 || totals.rejected > before.rejected)
                 .then(|| last_error.as_deref().map(str::to_owned))
                 .flatten(),

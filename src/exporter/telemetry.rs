@@ -16,6 +16,11 @@ pub(crate) struct Telemetry {
     pub(crate) payloads: Outcomes,
     pub(crate) dropped_points: Drops,
     pub(crate) dropped_collections: Drops,
+    pub(crate) spooled_points: Spooled,
+    pub(crate) spool_set_aside: Tally,
+    pub(crate) spool_errors: Tally,
+    pub(crate) spool_files: Gauge,
+    pub(crate) spool_bytes: Gauge,
     pub(crate) dead_letters: Tally,
     pub(crate) connections: Tally,
     pub(crate) credential_reloads: Tally,
@@ -61,6 +66,12 @@ pub(crate) struct Outcomes {
     pub(crate) possible_duplicate: Tally,
 }
 
+/// Counts of what went through the spool.
+pub(crate) struct Spooled {
+    pub(crate) stored: Tally,
+    pub(crate) delivered: Tally,
+}
+
 /// Counts by why something was dropped.
 pub(crate) struct Drops {
     pub(crate) queue_full: Tally,
@@ -69,6 +80,8 @@ pub(crate) struct Drops {
     pub(crate) superseded: Tally,
     pub(crate) samples: Tally,
     pub(crate) message_queue: Tally,
+    pub(crate) spool_full: Tally,
+    pub(crate) spool_age: Tally,
 }
 
 impl Telemetry {
@@ -102,6 +115,8 @@ impl Telemetry {
                 superseded: of("superseded"),
                 samples: of("samples"),
                 message_queue: of("message_queue"),
+                spool_full: of("spool_full"),
+                spool_age: of("spool_age"),
             })
         };
         fn one<I: Instrument>(
@@ -126,6 +141,48 @@ impl Telemetry {
             dropped_collections: drops(
                 "tidegauge_exporter_dropped_collections_total",
                 "Collections that were dropped before they were sent, by reason; their counts join later ones.",
+            )?,
+            spooled_points: {
+                let family = registry
+                    .counter(
+                        "tidegauge_exporter_spooled_points_total",
+                        "Points that were put into the spool, and points from it that were delivered.",
+                    )
+                    .own()
+                    .labels(["exporter", "outcome"])
+                    .register()?;
+                Spooled {
+                    stored: Tally::new(family.handle([exporter, "stored"])),
+                    delivered: Tally::new(family.handle([exporter, "delivered"])),
+                }
+            },
+            spool_set_aside: Tally::new(one(
+                registry.counter(
+                    "tidegauge_exporter_spool_set_aside_files_total",
+                    "Files of the spool that were torn or corrupt, and set aside.",
+                ),
+                exporter,
+            )?),
+            spool_errors: Tally::new(one(
+                registry.counter(
+                    "tidegauge_exporter_spool_errors_total",
+                    "Times that the spool could not be read or written.",
+                ),
+                exporter,
+            )?),
+            spool_files: one(
+                registry.gauge(
+                    "tidegauge_exporter_spool_files",
+                    "Files in the spool's directory, as last seen.",
+                ),
+                exporter,
+            )?,
+            spool_bytes: one(
+                registry.gauge(
+                    "tidegauge_exporter_spool_bytes",
+                    "Bytes in the spool's directory, as last seen.",
+                ),
+                exporter,
             )?,
             dead_letters: Tally::new(one(
                 registry.counter(

@@ -3,6 +3,7 @@
 
 mod packets;
 mod replacing;
+mod spooling;
 
 use super::{Exporter, Parts, sender::Next, state::Flushing};
 use crate::{
@@ -31,6 +32,7 @@ struct Inner {
     temporality: Temporality,
     /// Each payload takes the place of the one before.
     replaces: bool,
+    wants_samples: bool,
     /// Points in a payload.
     most: usize,
     /// What happens to the next sends; when it is empty, `always`.
@@ -74,6 +76,7 @@ impl FarEnd {
         FarEnd(Arc::new(Mutex::new(Inner {
             temporality,
             replaces: false,
+            wants_samples: false,
             most: usize::MAX,
             script: VecDeque::new(),
             always: Fate::Taken,
@@ -134,6 +137,7 @@ impl Destination for FarEnd {
         Preferences {
             interval: Some(INTERVAL),
             replaces: self.with(|inner| inner.replaces),
+            samples: self.with(|inner| inner.wants_samples),
             ..Preferences::default()
         }
     }
@@ -948,8 +952,15 @@ fn a_flush_is_not_done_by_a_collection_that_was_made_before_it() {
 
 /// An exporter that tries each payload once, and a far end that leaves the first without an answer.
 fn rig_with_an_unclear_payload() -> (Rig, crate::Family<crate::Counter, 1>) {
-    let mut rig = Rig::new(delta(), |exporter| {
-        exporter.retry(RetryPolicy::new().retry_for(Duration::ZERO))
+    rig_with_an_unclear_payload_and(&delta(), |exporter| exporter)
+}
+
+fn rig_with_an_unclear_payload_and(
+    far_end: &FarEnd,
+    set_up: impl FnOnce(Exporter) -> Exporter,
+) -> (Rig, crate::Family<crate::Counter, 1>) {
+    let mut rig = Rig::new(far_end.clone(), |exporter| {
+        set_up(exporter.retry(RetryPolicy::new().retry_for(Duration::ZERO)))
     });
     let jobs = rig.registry.counter("jobs_total", "Jobs.").labels(["queue"]);
     let jobs = jobs.register().unwrap();

@@ -187,6 +187,11 @@ impl Work {
         self.items.len()
     }
 
+    /// How many items come before those of samples, which are the last.
+    pub(crate) fn items_without_samples(&self) -> usize {
+        self.items.len() - self.samples.len()
+    }
+
     pub(crate) fn item(&self, index: usize) -> Item<'_> {
         match self.items[index].source {
             Source::Departure(index) => Item::Departed(&self.departures[index]),

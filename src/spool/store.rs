@@ -451,10 +451,10 @@ impl Store {
         match unread {
             Unread::Failed(error) => Err(self.failed(&format!("read `{name}` of it"), &error)),
             Unread::Newer => Ok(()),
-            Unread::Flawed(_) => {
+            Unread::Flawed(why) => {
                 // While somebody writes, it is passed over; the next time it is met again.
                 if let Some(_alone) = self.alone()
-                    && self.set_aside(name)
+                    && self.set_aside(name, why)
                 {
                     self.losses.unread_files += 1;
                 }
@@ -524,7 +524,8 @@ impl Store {
             });
         let header = match read {
             Ok(header) if header.acknowledged == 0 => header,
-            Ok(_) | Err(Unread::Flawed(_)) => return self.set_aside(&file.name),
+            Ok(_) => return self.set_aside(&file.name, "it is longer than it was written"),
+            Err(Unread::Flawed(why)) => return self.set_aside(&file.name, why),
             Err(Unread::Failed(_) | Unread::Newer) => return false,
         };
         // Its note has these already.
@@ -539,13 +540,20 @@ impl Store {
     }
 
     /// Renames a file so that nobody reads it again, if that is possible. To be called with the lock of who writes.
-    fn set_aside(&self, name: &str) -> bool {
+    fn set_aside(&self, name: &str, why: &str) -> bool {
         let names = (1..100).map(|number| match number {
             1 => format!("{name}{SET_ASIDE}"),
             _ => format!("{name}.{number}{SET_ASIDE}"),
         });
         let free = names.into_iter().find(|free| !self.directory.has(free));
-        free.is_some_and(|free| self.directory.rename(name, &free).is_ok())
+        let is_aside = free.is_some_and(|free| self.directory.rename(name, &free).is_ok());
+        if is_aside {
+            log::warn!(
+                "{}",
+                self.error(&format!("`{name}` is set aside: {why}"), "look at it, or delete it")
+            );
+        }
+        is_aside
     }
 
     /// What goes with a file, `counted` as points of one sort or the other.

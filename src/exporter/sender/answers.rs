@@ -58,6 +58,7 @@ impl Sender {
                 }
                 self.count_delivered(points - rejected);
                 self.note_success();
+                self.supersede_spooled();
                 self.acknowledge(&flight.work, &flight.claims, &flight.parts);
                 self.spare = flight.payload.into_bytes();
                 self.raise_limit();
@@ -131,7 +132,7 @@ impl Sender {
         self.shared.with(|state| state.progress.carrying += tally.points);
     }
 
-    fn succeed(&mut self) {
+    pub(super) fn succeed(&mut self) {
         self.retry.succeeded();
         self.journal.succeeded();
     }

@@ -44,7 +44,13 @@ impl Sender {
 
     /// Asks once more about the payload before, if somebody waits for it; else the next send tells.
     pub(super) fn settle_provisional(&mut self) {
-        if self.provisional.is_none() || !self.shared.is_flushing() {
+        if self.shared.is_flushing() {
+            self.ask_about_provisional();
+        }
+    }
+
+    pub(super) fn ask_about_provisional(&mut self) {
+        if self.provisional.is_none() {
             return;
         }
         let refusal = self.call("late_refusal", |destination| destination.late_refusal());

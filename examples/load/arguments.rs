@@ -20,6 +20,9 @@ Records a seeded workload, pushes it to every URL, and prints what was recorded.
   otlp+https://...               the same over TLS, with the feature tls
   pushgateway+http://HOST:PORT/metrics/job/NAME[/LABEL/VALUE...]
                                  a group of a Prometheus Pushgateway; or pushgateway+https://...
+  emf+stdout:                    CloudWatch's embedded metric format on standard output, where nothing else is printed then;
+                                 ?namespace=NAME behind it names the namespace
+  emf+file:///PATH               the same to a file
   statsd+udp://HOST:PORT         StatsD as Etsy's daemon reads it; or statsd+tcp://HOST:PORT, statsd+unixgram:///SOCKET
   dogstatsd+udp://HOST:PORT      DogStatsD; or dogstatsd+unixgram:///SOCKET, dogstatsd+unixstream:///SOCKET
   ?dialect=D                     behind one of these: etsy, dogstatsd, telegraf, librato, signalfx or graphite

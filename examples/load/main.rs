@@ -2,7 +2,8 @@
 //!
 //! It records counters, up-down counters, gauges and histograms from several threads, pushes them to every URL that it is given,
 //! and keeps a tally of its own, outside the crate. At the end it prints the tally on standard output, as OpenMetrics text,
-//! and on standard error a line for each exporter. A receiver that lost nothing has what the tally says.
+//! and on standard error a line for each exporter. A receiver that lost nothing has what the tally says. If standard output is one
+//! of the receivers, `emf+stdout:`, the tally is on standard error too, behind these lines.
 //!
 //! ```text
 //! cargo run --release --example load -- --seconds 5 --rate 10000 otlp+http://127.0.0.1:4318
@@ -98,7 +99,10 @@ fn run(arguments: &Arguments, exporters: Vec<Exporter>) -> Result<(), Box<dyn Er
         eprintln!("{report}");
     }
     let text = tally.to_openmetrics();
-    io::stdout().lock().write_all(text.as_bytes())?;
+    match arguments.urls.iter().any(|url| targets::takes_stdout(url)) {
+        true => io::stderr().lock().write_all(text.as_bytes())?,
+        false => io::stdout().lock().write_all(text.as_bytes())?,
+    }
     let scrape = registry.scrape(None, None).into_body();
     let differences = tally::differences(&text, &String::from_utf8(scrape)?);
     if let Some(server) = server {

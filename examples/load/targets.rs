@@ -1,21 +1,23 @@
 //! From a URL to an exporter, and what is said of it at the end.
 
 use std::{error::Error, time::Duration};
-use tidegauge::{Exporter, ExporterHandle, Otlp, Pushgateway, StatsD, TemporalityPreference};
+use tidegauge::{Emf, Exporter, ExporterHandle, Otlp, Pushgateway, StatsD, TemporalityPreference};
 
 /// The exporter of a URL: what is before the first `+` or `:` names the protocol. A further destination needs a line here, and one
 /// in the usage.
 pub fn exporter(url: &str, delta: bool) -> Result<Exporter, Box<dyn Error>> {
-    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let (scheme, _) = url.split_once(':').unwrap_or_default();
+    let (_, rest) = url.split_once("://").unwrap_or_default();
     match scheme {
         "otlp+http" => otlp(&format!("http://{rest}"), delta),
         "otlp+https" => otlp(&format!("https://{rest}"), delta),
         "pushgateway+http" | "pushgateway+https" => Ok(Exporter::new(Pushgateway::from_url(url)?)),
+        "emf+stdout" | "emf+file" => emf(url),
         _ if scheme.starts_with("statsd+") || scheme.starts_with("dogstatsd+") => statsd(url),
         _ => Err(format!(
             "{}: a URL begins with what is spoken there, which is otlp+http://, otlp+https://, pushgateway+http://, \
-             pushgateway+https://, statsd+ or dogstatsd+ and a transport; write one like otlp+http://127.0.0.1:4318 or \
-             statsd+udp://127.0.0.1:8125",
+             pushgateway+https://, emf+stdout:, emf+file://, statsd+ or dogstatsd+ and a transport; write one like \
+             otlp+http://127.0.0.1:4318 or statsd+udp://127.0.0.1:8125",
             without_secrets(url)
         )
         .into()),
@@ -40,6 +42,17 @@ fn statsd(url: &str) -> Result<Exporter, Box<dyn Error>> {
     // What is said of this machine elsewhere is no part of a workload.
     let destination = StatsD::builder(url).environment(false).build()?;
     Ok(Exporter::new(destination))
+}
+
+/// Increments here too, of all that grows.
+fn emf(url: &str) -> Result<Exporter, Box<dyn Error>> {
+    let destination = Emf::builder(url).environment(false).build()?;
+    Ok(Exporter::new(destination))
+}
+
+/// Whether standard output is the URL's, so that nothing else may be printed there.
+pub fn takes_stdout(url: &str) -> bool {
+    url.split_once(':').is_some_and(|(scheme, _)| scheme == "emf+stdout")
 }
 
 /// Delivers what is left, and says what became of everything.
@@ -121,6 +134,31 @@ mod tests {
         ] {
             let error = self::exporter(url, false).expect_err("it names no group").to_string();
             assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn emf_goes_to_standard_output_or_to_a_file() {
+        for (url, address, is_stdout) in [
+            ("emf+stdout:", "stdout", true),
+            ("emf+stdout:?namespace=Load", "stdout", true),
+            (
+                "emf+file:///var/log/load.json?namespace=Load",
+                "/var/log/load.json",
+                false,
+            ),
+        ] {
+            let exporter = format!("{:?}", exporter(url, false).expect("it is a URL"));
+            assert!(exporter.contains(&format!("{address:?}")), "{url}: {exporter}");
+            assert_eq!(takes_stdout(url), is_stdout, "{url}");
+        }
+        for url in [
+            "emf+file:load.json",
+            "emf+stdout:/x",
+            "emf+stdout:?namespace=AWS/x",
+            "emf:",
+        ] {
+            exporter(url, false).expect_err("nothing is written there");
         }
     }
 

@@ -51,6 +51,11 @@ use std::{
 /// | a histogram's buckets | values and counts, one value a bucket; the values come to the sum |
 /// | the unit `s`, `By`, `{request}/s` | `Seconds`, `Bytes`, `Count/Second`; none for what CloudWatch has no word for |
 ///
+/// The specification knows numbers, and arrays of them that say each value as often as it was observed. The object that stands
+/// for a histogram here, with `Values`, `Counts`, `Max`, `Min`, `Sum` and `Count`, is what [the exporter of
+/// AWS](https://github.com/open-telemetry/opentelemetry-collector-contrib/tree/main/exporter/awsemfexporter) writes, and CloudWatch
+/// takes. Its values are the crate's estimates of where in its bucket each observation lay; its counts and its sum are exact.
+///
 /// A label without text is no dimension, and of a dimension's text what is not visible ASCII is spelled as JSON escapes it, `\u00fc`:
 /// CloudWatch takes no other. Every set of dimension values is a custom metric, and each of these is paid for, the
 /// `tidegauge_*` metrics that the exporter keeps of itself included: a [filter](crate::Exporter::filter) leaves out what nobody looks
@@ -59,8 +64,8 @@ use std::{
 /// # What is refused
 ///
 /// CloudWatch drops what is beyond its limits and does not tell the process. So what has to be is split: into lines of at most 100
-/// metrics, of at most 256 KB ([`event_size`](EmfBuilder::event_size)), and of arrays of at most 100 numbers. What cannot be is
-/// refused with its reason, and counted as rejected: numbers that are not finite or beyond 2^360, more than 30 dimensions, names of
+/// metrics, of at most 256 KB though CloudWatch takes 1 MB by now ([`event_size`](EmfBuilder::event_size)), and of arrays of at most
+/// 100 numbers. What cannot be is refused with its reason, and counted as rejected: numbers that are not finite or beyond 2^360, more than 30 dimensions, names of
 /// dimensions of more than 250 characters and values of more than 1,024, a metric that is called as one of its labels, and what is larger
 /// than a line. Of a histogram that was given such a number, the sum is that of its values instead.
 ///

@@ -97,6 +97,8 @@ impl EmfBuilder {
     /// | `AWS_EMF_NAMESPACE` | the namespace, if nobody else says one |
     /// | `AWS_LAMBDA_FUNCTION_NAME` | the property `functionName` |
     /// | `AWS_LAMBDA_FUNCTION_VERSION` | in Lambda, `functionVersion` |
+    /// | `AWS_EXECUTION_ENV` | in Lambda, `executionEnvironment` |
+    /// | `AWS_LAMBDA_FUNCTION_MEMORY_SIZE` | in Lambda, `memorySize`, a text |
     /// | `AWS_REGION` | in Lambda, `region` |
     /// | `AWS_LAMBDA_LOG_STREAM_NAME` | in Lambda, `logStreamId` |
     ///

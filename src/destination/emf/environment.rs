@@ -33,9 +33,11 @@ impl Environment {
 const FUNCTION: &str = "AWS_LAMBDA_FUNCTION_NAME";
 
 /// Variables and the properties that they are.
-const PROPERTIES: [(&str, &str); 4] = [
+const PROPERTIES: [(&str, &str); 6] = [
     (FUNCTION, "functionName"),
     ("AWS_LAMBDA_FUNCTION_VERSION", "functionVersion"),
+    ("AWS_EXECUTION_ENV", "executionEnvironment"),
+    ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "memorySize"),
     ("AWS_REGION", "region"),
     ("AWS_LAMBDA_LOG_STREAM_NAME", "logStreamId"),
 ];
@@ -59,6 +61,8 @@ mod tests {
             ("AWS_REGION", " eu-central-1 "),
             ("AWS_LAMBDA_FUNCTION_NAME", "orders"),
             ("AWS_LAMBDA_FUNCTION_VERSION", ""),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
+            ("AWS_EXECUTION_ENV", "AWS_Lambda_provided.al2023"),
             ("AWS_EMF_NAMESPACE", "Shop"),
         ]);
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -67,6 +71,8 @@ mod tests {
             environment.properties,
             [
                 pair("functionName", "orders"),
+                pair("executionEnvironment", "AWS_Lambda_provided.al2023"),
+                pair("memorySize", "128"),
                 pair("region", "eu-central-1"),
                 pair("logStreamId", stream)
             ]

@@ -44,9 +44,11 @@ impl<'a> Series<'a> {
             Some(sets) => {
                 let mut of_series: Vec<Vec<&str>> = Vec::new();
                 for set in sets {
-                    let set = set.iter().map(String::as_str).filter(|name| is_set(name)).collect();
-                    // Two of the same would be one metric counted twice.
-                    if !of_series.contains(&set) {
+                    let set: Vec<&str> = set.iter().map(String::as_str).filter(|name| is_set(name)).collect();
+                    // Two of the same, in whatever order, would be one metric counted twice.
+                    let is_same =
+                        |known: &Vec<&str>| known.len() == set.len() && known.iter().all(|name| set.contains(name));
+                    if !of_series.iter().any(is_same) {
                         of_series.push(set);
                     }
                 }

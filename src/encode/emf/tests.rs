@@ -303,6 +303,7 @@ fn dimensions_are_the_sets_that_are_asked_for() {
         dimensions: Some(vec![
             set(&["service", "route"]),
             set(&["service", "absent"]),
+            set(&["route", "service"]),
             set(&["service"]),
             set(&[]),
         ]),

@@ -78,7 +78,7 @@ fn read_line(line: &str) -> Result<Event, String> {
     only(directive, &["Namespace", "Dimensions", "Metrics"])?;
     let namespace = text(member(directive, "Namespace")?, "Namespace", 1..=255)?;
 
-    let mut dimensions = Vec::new();
+    let mut dimensions: Vec<Vec<String>> = Vec::new();
     let sets = array(member(directive, "Dimensions")?, "Dimensions")?;
     if sets.is_empty() {
         return Err("Dimensions: no set".to_owned());
@@ -100,7 +100,8 @@ fn read_line(line: &str) -> Result<Event, String> {
             values.insert(name.clone());
             names.push(name);
         }
-        if dimensions.contains(&names) {
+        let is_same = |known: &Vec<String>| known.len() == names.len() && known.iter().all(|name| names.contains(name));
+        if dimensions.iter().any(is_same) {
             return Err(format!("Dimensions: {names:?} is there twice"));
         }
         dimensions.push(names);

@@ -1,6 +1,6 @@
 //! The crate against programs that others wrote: two releases of Prometheus, their linters, the parsers
-//! of Prometheus and of the official Python client, a Collector of OpenTelemetry, servers that speak StatsD, and the official
-//! clients of DogStatsD.
+//! of Prometheus and of the official Python client, a Collector of OpenTelemetry, servers that speak StatsD, the official
+//! clients of DogStatsD, and a validator of JSON schemas.
 //!
 //! These tests are ignored by default, because they need the programs that the scripts in `.ci/servers` install.
 //! `.ci/run` installs them and runs the tests; after that, so does `cargo test --test live -- --ignored`. A program
@@ -9,6 +9,7 @@
 #![cfg(all(
     unix,
     feature = "serve",
+    feature = "emf",
     feature = "otlp",
     feature = "pushgateway",
     feature = "statsd"
@@ -16,6 +17,7 @@
 
 mod alerts;
 mod collector;
+mod emf;
 mod parsers;
 mod program;
 mod prometheus;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::process::{self, Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -29,9 +29,22 @@ impl Program {
     ///
     /// If the program is not there: a missing server is a failure, never a reason to skip.
     pub fn start(command: &mut Command) -> Program {
+        Program::spawn(command.stdin(Stdio::null())).0
+    }
+
+    /// As [`start`](Program::start), and what is written to the pipe is the program's standard input.
+    ///
+    /// # Panics
+    ///
+    /// If the program is not there.
+    pub fn start_with_input(command: &mut Command) -> (Program, ChildStdin) {
+        let (program, input) = Program::spawn(command.stdin(Stdio::piped()));
+        (program, input.expect("stdin is piped"))
+    }
+
+    fn spawn(command: &mut Command) -> (Program, Option<ChildStdin>) {
         let name = command.get_program().to_string_lossy().into_owned();
         let mut child = command
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -39,12 +52,14 @@ impl Program {
         let (sender, lines) = channel();
         forward(child.stdout.take().expect("stdout is piped"), sender.clone());
         forward(child.stderr.take().expect("stderr is piped"), sender);
-        Program {
+        let input = child.stdin.take();
+        let program = Program {
             name,
             child,
             lines,
             printed: Vec::new(),
-        }
+        };
+        (program, input)
     }
 
     /// Waits for a line that `pick` takes, and hands back what it made of it. An error, with all that was
@@ -90,6 +105,29 @@ impl Program {
         let kill = format!("kill -{signal} {}", self.child.id());
         let sent = Command::new("sh").args(["-c", &kill]).status().expect("a shell starts");
         assert!(sent.success(), "`{kill}` failed");
+    }
+
+    /// Stops it, and waits until it stands still. [`thaw`](Program::thaw) lets it go on.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let id = self.child.id().to_string();
+            let state = Command::new("ps")
+                .args(["-o", "state=", "-p", &id])
+                .output()
+                .expect("ps starts");
+            if state.stdout.starts_with(b"T") {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{} runs on", self.name);
+            thread::yield_now();
+        }
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal("CONT");
     }
 
     /// Waits for the end: both streams closed, then the status.

@@ -3,6 +3,7 @@
 
 mod everything;
 mod faults;
+mod frozen;
 mod secured;
 mod to_collector;
 mod to_prometheus;

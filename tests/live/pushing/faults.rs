@@ -298,7 +298,7 @@ fn of_jobs(points: Vec<Point>) -> Vec<Point> {
 }
 
 /// Each point once, and how many there were besides. Only the very same point is another's duplicate.
-fn without_duplicates(points: Vec<Point>) -> (Vec<Point>, u64) {
+pub(super) fn without_duplicates(points: Vec<Point>) -> (Vec<Point>, u64) {
     let mut seen: HashMap<(Series, u64, u64), Value> = HashMap::new();
     let mut duplicates = 0;
     let once = points

@@ -1,148 +1,168 @@
-//! A function that is frozen as soon as it has answered, as AWS Lambda and its like do it: it pushes before each return.
+//! A function of AWS Lambda, which is frozen as soon as it has answered: it delivers its metrics before each answer.
 //!
-//! No interval helps there, for a frozen process does nothing in the background. What helps is `flush`, with a deadline made of the
-//! time that the invocation has left. If the far end is away, the flush says so in time, the function answers all the same,
-//! and the next invocation delivers what this one has counted.
+//! It speaks the [runtime API](https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html), as a custom runtime does, and writes
+//! lines in CloudWatch's embedded metric format; with `OTEL_EXPORTER_OTLP_ENDPOINT` it pushes there instead. What the flush of an
+//! invocation may take follows from the deadline that comes with it.
 //!
-//! The runtime is a loop in this example. It pushes to where the `OTEL_*` variables say; without an endpoint there, to a small receiver
-//! of its own, which is away for two of the invocations, and in the end has to have what was recorded.
+//! Without `AWS_LAMBDA_RUNTIME_API` it is what stands in for Lambda: it runs itself once more, invokes that a few times, and reads
+//! what it writes as CloudWatch would. Each order has to be there, and once.
 //!
 //! ```text
 //! cargo run --release --example lambda
 //! OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 cargo run --release --example lambda
 //! ```
 
+use serde_json::{Value, json};
 use std::{
     env,
     error::Error,
-    sync::{Arc, Mutex},
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, SystemTime},
 };
-use tidegauge::{Counter, Exporter, Histogram, Otlp, Registry, TemporalityPreference};
+use tidegauge::{
+    Counter, Emf, Exporter, FamilySnapshot, Filter, Histogram, Lambda, Otlp, Registry, TemporalityPreference,
+};
 
 #[path = "support/http.rs"]
 mod http;
 #[path = "support/logger.rs"]
 mod logger;
-#[path = "support/receiver.rs"]
-mod receiver;
+#[path = "support/runtime_api.rs"]
+mod runtime_api;
 
-/// What an invocation may take, as the runtime says.
-const TIMEOUT: Duration = Duration::from_millis(800);
+use runtime_api::{RuntimeApi, StandIn};
 
-/// What is left of it for the way back.
-const MARGIN: Duration = Duration::from_millis(50);
-
-/// What the runtime says about an invocation.
-struct Context {
-    deadline: Instant,
-}
-
-impl Context {
-    fn remaining(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+fn main() -> Result<(), Box<dyn Error>> {
+    logger::start();
+    match env::var(RUNTIME_API) {
+        Ok(address) => run(&RuntimeApi::at(&address)),
+        Err(_) => stand_in(),
     }
 }
 
+// The function
+
+/// What it measures.
 struct Function {
     orders: Counter,
+    failures: Counter,
     duration: Histogram,
 }
 
 impl Function {
-    /// What the function is there for.
-    fn handle(&self, books: u64) -> String {
-        self.duration.time(|| {
-            self.orders.add(books);
-            thread::sleep(Duration::from_millis(20));
-            format!("{books} books are on their way")
-        })
-    }
-}
-
-/// What the receiver of the example itself has, and whether it is there.
-#[derive(Default)]
-struct FarEnd {
-    away: bool,
-    points: usize,
-    orders: i64,
-}
-
-impl FarEnd {
-    fn answer(&mut self, push: &receiver::Push) -> u16 {
-        if self.away {
-            return 503;
+    /// What it is there for.
+    fn handle(&self, event: &Value) -> Result<Value, String> {
+        let _timer = self.duration.start_timer();
+        match event["books"].as_u64() {
+            Some(books) => {
+                self.orders.add(books);
+                Ok(json!({ "ordered": books }))
+            }
+            None => {
+                self.failures.inc();
+                Err(format!("{event} is no order"))
+            }
         }
-        self.points += push.points();
-        self.orders = push.total("orders_total", self.orders);
-        200
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    logger::start();
+fn run(runtime: &RuntimeApi) -> Result<(), Box<dyn Error>> {
     let registry = Registry::new();
     let function = Function {
-        orders: registry.counter("orders_total", "Books ordered.").register()?,
+        orders: registry.counter("orders", "Books ordered.").unit("{book}").register()?,
+        failures: registry.counter("failures", "What was no order.").register()?,
         duration: registry
-            .histogram("order_duration_seconds", "Time to take an order.")
+            .histogram("duration", "Time to take an order.")
+            .unit("s")
             .register()?,
     };
-
-    let far_end = Arc::new(Mutex::new(FarEnd::default()));
-    let has_endpoint = is_set("OTEL_EXPORTER_OTLP_ENDPOINT") || is_set("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT");
-    let mut destination = Otlp::builder().environment();
-    if !has_endpoint {
-        let answering = far_end.clone();
-        let url = receiver::start(move |push| answering.lock().unwrap().answer(push))?;
-        destination = destination.endpoint(url).no_proxy();
-    }
-    if !is_set("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE") {
-        // There are many of this process, each living for a while: increments add up, totals of each would not.
-        destination = destination.temporality(TemporalityPreference::Delta);
-    }
-    let exporter = Exporter::new(destination.build()?)
-        // Nothing here waits for it.
-        .interval(Duration::from_secs(3600))
-        .start(&registry)?;
-
-    for invocation in 1..=6 {
-        far_end.lock().unwrap().away = (3..5).contains(&invocation);
-        let context = Context {
-            deadline: Instant::now() + TIMEOUT,
-        };
-        let answer = function.handle(invocation);
-        let flushed = exporter.flush(context.remaining().saturating_sub(MARGIN));
-        let remaining = context.remaining();
-        match flushed {
-            Ok(report) => println!("{answer}; {} points delivered, {remaining:?} left", report.delivered),
-            Err(error) => println!("{answer} all the same, {remaining:?} left; {error}"),
+    let exporter = match pushes() {
+        true => {
+            let otlp = Otlp::builder().environment();
+            // Many instances run at once, each for a while: increments add up, totals of each would not.
+            Exporter::new(otlp.temporality(TemporalityPreference::Delta).build()?)
         }
-        // Here the process freezes.
-    }
-    // The runtime gives notice before it ends the process.
-    match exporter.shutdown(Duration::from_millis(500)) {
-        Ok(report) => println!("the last {} points delivered", report.delivered),
-        Err(error) => println!("lost with the process: {error}"),
-    }
+        false => Exporter::new(Emf::stdout("Books")?),
+    };
+    // What the exporter says of itself would be paid for, too.
+    let exporter =
+        exporter.filter(Filter::new().families(|family: &FamilySnapshot| !family.name().starts_with("tidegauge_")));
+    let lambda = Lambda::start(exporter, &registry)?;
 
-    let is_disabled = exporter.name().is_empty();
-    if !has_endpoint && !is_disabled {
-        let far_end = far_end.lock().unwrap();
-        let (recorded, received) = (function.orders.get(), far_end.orders);
-        println!(
-            "{recorded} books ordered; {} points received, with {received} books",
-            far_end.points
-        );
-        if i64::try_from(recorded) != Ok(received) {
-            return Err("the receiver has not what was recorded".into());
+    while let Some(invocation) = runtime.next()? {
+        let answer = function.handle(&invocation.event);
+        // Before the answer, for with that the process is frozen. What the far end does is no reason not to answer: what is not
+        // delivered now is kept, and delivered with what the next invocation records.
+        if let Err(error) = lambda.end_invocation(invocation.deadline) {
+            eprintln!("{error}");
         }
+        runtime.answer(&invocation.id, answer)?;
     }
+    lambda.shutdown(SystemTime::now() + Duration::from_millis(500))?;
     Ok(())
 }
 
-/// Empty is as good as not set.
-fn is_set(variable: &str) -> bool {
-    env::var_os(variable).is_some_and(|value| !value.is_empty())
+/// Whether there is an endpoint; an empty variable is as good as none.
+fn pushes() -> bool {
+    let is_set = |variable| env::var_os(variable).is_some_and(|value| !value.is_empty());
+    is_set("OTEL_EXPORTER_OTLP_ENDPOINT") || is_set("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
+}
+
+const RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
+
+// What stands in for Lambda
+
+/// Orders, and what is none.
+const EVENTS: [&str; 6] = [
+    r#"{"books": 1}"#,
+    r#"{"books": 20}"#,
+    r#"{"books": "many"}"#,
+    r#"{"books": 300}"#,
+    r#"{"books": 0}"#,
+    r#"{"books": 4000}"#,
+];
+
+fn stand_in() -> Result<(), Box<dyn Error>> {
+    let lambda = StandIn::start(&EVENTS, Duration::from_secs(3))?;
+    let mut function = Command::new(env::current_exe()?)
+        .env(RUNTIME_API, lambda.address())
+        .env("AWS_LAMBDA_FUNCTION_NAME", "books")
+        .env("AWS_REGION", "eu-central-1")
+        .stdout(Stdio::piped())
+        .spawn()?;
+    // Each line is an event of the function's log.
+    let log = function.stdout.take().ok_or("its standard output is a pipe")?;
+    let log = thread::spawn(move || BufReader::new(log).lines().collect::<Result<Vec<_>, _>>());
+    let status = function.wait()?;
+    let log = log.join().expect("reading lines does not panic")?;
+    if !status.success() {
+        return Err(format!("the function ended with {status}").into());
+    }
+    let answers = lambda.answers();
+    let ordered: Vec<u64> = answers.iter().filter_map(|answer| answer["ordered"].as_u64()).collect();
+    println!("{} invocations, {} orders", answers.len(), ordered.len());
+    assert_eq!(
+        (answers.len(), &ordered[..]),
+        (EVENTS.len(), &[1, 20, 300, 0, 4000][..])
+    );
+    if pushes() {
+        return Ok(());
+    }
+
+    let (mut orders, mut failures, mut durations) = (Vec::new(), 0, 0);
+    for line in &log {
+        println!("{line}");
+        let event: Value = serde_json::from_str(line)?;
+        assert_eq!(event["functionName"], "books");
+        orders.extend(event["orders"].as_u64());
+        failures += event["failures"].as_u64().unwrap_or(0);
+        durations += event["duration"]["Count"].as_u64().unwrap_or(0);
+    }
+    // Each was delivered with its invocation and with no other; of nothing there is nothing to say.
+    assert_eq!(orders, [1, 20, 300, 4000]);
+    assert_eq!((failures, durations), (1, EVENTS.len() as u64));
+    println!("what was delivered is what was recorded");
+    Ok(())
 }

@@ -86,7 +86,7 @@ fn frozen_between_invocations(policy: &str, flushes: impl Fn(u64, bool) -> bool)
         function.invoke(orders);
         let answer = function.answer();
         rounds_with_any += usize::from(orders > 0);
-        rounds_with_even += usize::from(orders > 0 && orders % 2 == 0);
+        rounds_with_even += usize::from(orders > 0 && orders.is_multiple_of(2));
         is_new |= orders > 0;
         let expected = match flushes(round, jumped) {
             true => "delivered",
@@ -284,7 +284,7 @@ impl Function {
         let any = || self.orders.iter().filter(|orders| **orders > 0);
         for (kind, count) in [
             ("all", any().sum::<u64>()),
-            ("even", any().filter(|orders| *orders % 2 == 0).sum()),
+            ("even", any().filter(|orders| orders.is_multiple_of(2)).sum()),
         ] {
             let value = Value::Sum {
                 value: Number::Integer(count.try_into().unwrap()),
@@ -367,7 +367,7 @@ fn the_function() {
         if count > 0 {
             orders.with(["all"]).add(count);
             sizes.with(["all"]).observe(count as f64);
-            if count % 2 == 0 {
+            if count.is_multiple_of(2) {
                 orders.with(["even"]).add(count);
             }
         }

@@ -107,19 +107,11 @@ impl Program {
         assert!(sent.success(), "`{kill}` failed");
     }
 
-    /// Stops it, and waits until it stands still. [`thaw`](Program::thaw) lets it go on.
+    /// Stops it, and waits until all of its threads stand still. [`thaw`](Program::thaw) lets it go on.
     pub fn freeze(&self) {
         self.signal("STOP");
         let deadline = Instant::now() + PATIENCE;
-        loop {
-            let id = self.child.id().to_string();
-            let state = Command::new("ps")
-                .args(["-o", "state=", "-p", &id])
-                .output()
-                .expect("ps starts");
-            if state.stdout.starts_with(b"T") {
-                return;
-            }
+        while !stands_still(self.child.id()) {
             assert!(Instant::now() < deadline, "{} runs on", self.name);
             thread::yield_now();
         }
@@ -196,6 +188,27 @@ impl Drop for Folder {
 /// The word that follows `key` in a line of a log.
 pub fn word_after<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     line.split_once(key)?.1.split_whitespace().next()
+}
+
+/// Whether a process is stopped.
+fn stands_still(id: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{id}/task")) else {
+        // Not Linux.
+        let id = id.to_string();
+        let state = Command::new("ps").args(["-o", "state=", "-p", &id]).output();
+        return state.expect("ps starts").stdout.starts_with(b"T");
+    };
+    // The state is behind the name, which is in parentheses and may hold any.
+    let state = |thread: &Path| {
+        fs::read_to_string(thread.join("stat"))
+            .ok()?
+            .rsplit(") ")
+            .next()?
+            .chars()
+            .next()
+    };
+    let mut threads = threads.map(|thread| thread.expect("a folder of /proc can be read").path());
+    threads.all(|thread| state(&thread) == Some('T'))
 }
 
 /// The path of a program below the folder that the scripts in `.ci/servers` install into.

@@ -328,7 +328,16 @@ impl Registry {
         for collector in collectors {
             families.extend(collector.collect(self, &mut claims));
         }
+        // By a stable sort, so that of one name those of collectors come last.
         families.sort_by(|one, other| one.name().cmp(other.name()));
+        families.dedup_by(|later, earlier| {
+            // One that was registered when the collection began, and whose name was free when a collector was asked.
+            let is_second = later.name() == earlier.name();
+            if is_second {
+                self.inner.shared.ledger.refused_family();
+            }
+            is_second
+        });
         Snapshot {
             families,
             taken: self.inner.shared.clock.unix(),

@@ -1114,6 +1114,21 @@ mod closures {
     }
 
     #[test]
+    fn a_name_that_changes_hands_during_a_collection_is_in_it_once() {
+        let registry = Registry::new();
+        registry.gauge("level", "Of the one.").register().unwrap().set(1.0);
+        let inside = registry.clone();
+        registry.collector(move |families| {
+            inside.unregister("level");
+            families.gauge("level", "Of the other.").value(2.0);
+        });
+        assert_eq!(names(&registry.snapshot()), ["level"]);
+        assert_eq!(registry.losses().refused_families, 1);
+        assert_eq!(names(&registry.snapshot()), ["level"]);
+        assert_eq!(registry.losses().refused_families, 1);
+    }
+
+    #[test]
     fn a_closure_may_record_look_up_register_unregister_snapshot_and_scrape() {
         let registry = Registry::new();
         let family = registry

@@ -23,11 +23,15 @@ mod openmetrics;
 pub(crate) mod otlp;
 #[cfg(any(feature = "emf", feature = "statsd"))]
 mod placement;
-mod samples;
+#[cfg(feature = "pushgateway")]
+pub(crate) mod protobuf;
+pub(crate) mod samples;
 #[cfg(feature = "statsd")]
 pub(crate) mod statsd;
 mod template;
 pub(crate) mod text;
+#[cfg(any(feature = "otlp", feature = "pushgateway"))]
+mod wire;
 
 use crate::snapshot::{FamilySnapshot, SeriesSnapshot, Snapshot};
 

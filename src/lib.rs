@@ -159,7 +159,7 @@ mod exports {
     #[cfg(feature = "otlp")]
     pub use crate::destination::otlp::{Otlp, OtlpBuilder, OtlpError, Protocol, TemporalityPreference};
     #[cfg(feature = "pushgateway")]
-    pub use crate::destination::pushgateway::{Pushgateway, PushgatewayBuilder, PushgatewayError};
+    pub use crate::destination::pushgateway::{PushFormat, Pushgateway, PushgatewayBuilder, PushgatewayError};
     #[cfg(feature = "statsd")]
     pub use crate::destination::statsd::{
         AlertType, Cardinality, Dialect, Event, EventPriority, HistogramLines, Messages, ServiceCheck, ServiceStatus,

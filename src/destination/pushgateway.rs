@@ -5,18 +5,19 @@
 
 mod answers;
 mod builder;
+mod format;
 mod group;
 #[cfg(test)]
 mod tests;
 
 pub use builder::PushgatewayBuilder;
+pub use format::PushFormat;
 
 use super::{
     Activity, Answer, Destination, Payload, Preferences, Verdict,
     compression::{Compression, gzip},
 };
 use crate::{
-    encode::{EncodeOptions, Format, Selection, text::Text},
     exporter::points::Points,
     platform,
     registry::Registry,
@@ -38,7 +39,7 @@ use std::{fmt, mem, time::Duration};
 /// | | |
 /// |---|---|
 /// | what is sent | everything in the registry but the crate's own `tidegauge_*` |
-/// | how | in text 0.0.4, which says all that the crate has to say, as protobuf would; never with timestamps, which the gateway refuses |
+/// | how | in text 0.0.4, or in [protobuf](PushgatewayBuilder::format); never with timestamps, which the gateway refuses |
 /// | where to | the group that the labels name, `job` among them; each series gets them all, in the place of its own |
 /// | [`push`](Pushgateway::push) | replaces the whole group (`PUT`) |
 /// | [`add`](Pushgateway::add) | replaces the metrics of the same names, and leaves the others (`POST`) |
@@ -92,6 +93,7 @@ pub struct Pushgateway {
     client: HttpClient,
     /// How an exporter pushes.
     method: Method,
+    format: PushFormat,
     compression: Compression,
     timeout: Duration,
     /// Of single pushes; an exporter has one of its own.
@@ -224,21 +226,19 @@ impl Pushgateway {
 
     fn push_with(&mut self, method: Method, registry: &Registry) -> Result<(), PushgatewayError> {
         let snapshot = registry.snapshot();
-        let shows = |family: &FamilySnapshot| {
-            let filter = self.filter.as_ref();
-            self.takes(family) && filter.is_none_or(|filter| filter.shows_family(family))
-        };
-        for family in snapshot.families().filter(|family| shows(family)) {
+        let filter = self.filter.as_ref();
+        let mut body = Vec::new();
+        let mut writer = self.format.writer(&mut body);
+        for family in snapshot.families() {
+            if !self.takes(family) || filter.is_some_and(|filter| !filter.shows_family(family)) {
+                continue;
+            }
             if let Some(clash) = self.group.clash(family) {
                 return Err(self.clashes(clash, family));
             }
+            writer.write(family, filter.and_then(Filter::of_series));
         }
-        let selection = Selection {
-            families: Some(&shows),
-            series: self.filter.as_ref().and_then(Filter::of_series),
-        };
-        let mut body = Vec::new();
-        snapshot.encode_selected(Format::Text, EncodeOptions::new(), selection, &mut body);
+        writer.finish();
         if self.compression == Compression::Gzip {
             let plain = mem::take(&mut body);
             gzip(&plain, &mut body);
@@ -272,7 +272,7 @@ impl Pushgateway {
             self.generation = generation;
         }
         let headers = [
-            ("Content-Type", Format::Text.content_type()),
+            ("Content-Type", self.format.content_type()),
             ("Content-Encoding", "gzip"),
         ];
         let sent = match (method, self.compression) {
@@ -322,7 +322,7 @@ impl Pushgateway {
 
     fn write(&self, points: &mut Points<'_>, into: &mut Vec<u8>) {
         let filter = points.filter();
-        let mut text = Text::new(into);
+        let mut writer = self.format.writer(into);
         while let Some(family) = points.next_family() {
             if !self.takes(family) {
                 while points.peek().is_some() {
@@ -333,13 +333,13 @@ impl Pushgateway {
                     points.refuse(clash.reason());
                 }
             } else {
-                text.write(family, filter.and_then(Filter::of_series));
+                writer.write(family, filter.and_then(Filter::of_series));
                 while points.peek().is_some() {
                     points.take();
                 }
             }
         }
-        text.finish();
+        writer.finish();
     }
 }
 
@@ -406,6 +406,7 @@ impl fmt::Debug for Pushgateway {
         formatter
             .debug_struct("Pushgateway")
             .field("url", &self.url)
+            .field("format", &self.format)
             .field("compression", &self.compression)
             .field("timeout", &self.timeout)
             .field("client", &self.client)

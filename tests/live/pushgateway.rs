@@ -1,14 +1,22 @@
 //! A real Pushgateway: what is pushed is what it has, and what a Prometheus that scrapes it reads.
 
+#[cfg(feature = "tls")]
+mod secured;
 mod server;
 
 use crate::program::PATIENCE;
 use crate::prometheus::{Prometheus, Release, Settings};
 use crate::recorded::{HOSTILE_VALUES, record};
-use server::{Gateway, Group};
+use server::{Gateway, Group, Labels};
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
-use tidegauge::{Compression, Exporter, ExporterHandle, Pushgateway, PushgatewayBuilder, Registry, RetryPolicy};
+use tidegauge::{
+    Compression, Exporter, ExporterHandle, PushFormat, Pushgateway, PushgatewayBuilder, Registry, RetryPolicy,
+};
+
+/// Further lines of the configuration of a scrape, as a gateway wants it.
+const SCRAPE_OFTEN: [&str; 3] = ["honor_labels: true", "scrape_interval: 200ms", "scrape_timeout: 200ms"];
 
 /// A group that the environment of the tests has no say in.
 fn group(gateway: &Gateway, job: &str) -> PushgatewayBuilder {
@@ -54,22 +62,63 @@ fn exporter(destination: PushgatewayBuilder, interval: Duration, registry: &Regi
 #[test]
 #[ignore = "needs the servers of .ci/servers"]
 fn prometheus_reads_from_the_gateway_what_was_pushed() {
-    for (release, compression) in [(Release::V3_15, Compression::None), (Release::V2_42, Compression::Gzip)] {
+    const SCRAPE: &[&str] = &SCRAPE_OFTEN;
+    const SCRAPE_PROTOBUF: &[&str] = &[
+        SCRAPE_OFTEN[0],
+        SCRAPE_OFTEN[1],
+        SCRAPE_OFTEN[2],
+        "scrape_protocols: [PrometheusProto]",
+    ];
+    for (release, scrape, format, compression) in [
+        (Release::V3_15, SCRAPE, PushFormat::Text, Compression::None),
+        (Release::V2_42, SCRAPE, PushFormat::Text, Compression::Gzip),
+        (Release::V3_15, SCRAPE_PROTOBUF, PushFormat::Protobuf, Compression::None),
+        (Release::V2_42, SCRAPE, PushFormat::Protobuf, Compression::Gzip),
+    ] {
         let gateway = Gateway::start();
         let recorded = record();
-        let mut batch = group(&gateway, "batch").compression(compression).build().unwrap();
-        batch.push(&recorded.registry).unwrap();
+        let batch = group(&gateway, "batch").format(format).compression(compression);
+        batch.build().unwrap().push(&recorded.registry).unwrap();
         let settings = Settings {
-            scrape: &["honor_labels: true", "scrape_interval: 200ms", "scrape_timeout: 200ms"],
+            scrape,
             ..Settings::of(release)
         };
         let mut prometheus = Prometheus::start(settings, gateway.address);
         wait_until("a scrape", || prometheus.has(r#"push_time_seconds{job="batch"} > 0"#));
         prometheus.assert_up();
-        prometheus.pushed("batch").assert_eq(&recorded.samples);
+        // In text the gateway shows `-0` as `0`.
+        let samples = match scrape {
+            SCRAPE_PROTOBUF => recorded.samples,
+            _ => recorded.samples.without_signs_of_zero(),
+        };
+        prometheus.pushed("batch").assert_eq(&samples);
         // They are no instance's, not even the gateway's.
         assert!(!prometheus.has(r#"{job="batch",instance!=""}"#));
         assert!(prometheus.has(r#"push_failure_time_seconds{job="batch"} == 0"#));
+    }
+}
+
+#[test]
+#[ignore = "needs the servers of .ci/servers"]
+fn a_push_in_protobuf_is_the_same_as_one_in_text() {
+    let mut gateway = Gateway::start();
+    let recorded = record();
+    let seen = [PushFormat::Text, PushFormat::Protobuf].map(|format| {
+        let mut batch = group(&gateway, "batch").format(format).build().unwrap();
+        batch.push(&recorded.registry).unwrap();
+        let shown = gateway.exposition();
+        let lines = shown.lines().filter(|line| !server::is_own(line)).map(str::to_owned);
+        let lines: BTreeSet<String> = lines.collect();
+        (gateway.group([("job", "batch")]).expect("the group is there"), lines)
+    });
+    let [(text, text_lines), (protobuf, protobuf_lines)] = &seen;
+    assert_eq!(protobuf, text);
+    assert_eq!(protobuf_lines, text_lines);
+    // Its interface tells the two zeros apart, and what it shows to a scrape does not.
+    let (_, edges) = &text.metrics["edge"];
+    for (case, number) in [("minus zero", "-0"), ("not a number", "NaN"), ("infinite", "+Inf")] {
+        let labels = Labels::from([("case".to_owned(), case.to_owned())]);
+        assert!(edges.contains(&(labels, number.to_owned())), "{case}: {edges:?}");
     }
 }
 
@@ -81,12 +130,14 @@ fn an_exporter_pushes_the_same() {
     let exporter = exporter(group(&gateway, "batch"), Duration::from_secs(3600), &recorded.registry);
     exporter.flush(PATIENCE).unwrap();
     let settings = Settings {
-        scrape: &["honor_labels: true", "scrape_interval: 200ms", "scrape_timeout: 200ms"],
+        scrape: &SCRAPE_OFTEN,
         ..Settings::of(Release::V3_15)
     };
     let mut prometheus = Prometheus::start(settings, gateway.address);
     wait_until("a scrape", || prometheus.has(r#"push_time_seconds{job="batch"} > 0"#));
-    prometheus.pushed("batch").assert_eq(&recorded.samples);
+    prometheus
+        .pushed("batch")
+        .assert_eq(&recorded.samples.without_signs_of_zero());
     assert!(!prometheus.has(r#"{__name__=~"tidegauge_.*"}"#));
 }
 

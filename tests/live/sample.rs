@@ -47,6 +47,12 @@ impl Samples {
         *known.unwrap_or_else(|| panic!("no series {name} with those labels was recorded")) = value;
     }
 
+    /// The same, but with each zero without a sign: as those readers have it who take `-0` for an integer, or print it as `0`.
+    pub fn without_signs_of_zero(mut self) -> Samples {
+        self.values.values_mut().for_each(|value| *value += 0.0);
+        self
+    }
+
     /// Fails with a list of every difference. Values are compared to the last bit, so that -0 is not 0;
     /// NaN equals NaN.
     pub fn assert_eq(&self, expected: &Samples) {
@@ -73,9 +79,9 @@ impl Samples {
     }
 }
 
-/// Equal, or no number on both sides. The Python client reads `-0` as an integer, which has no sign of zero.
+/// The same bits, or no number on both sides.
 fn same(left: f64, right: f64) -> bool {
-    left == right || (left.is_nan() && right.is_nan())
+    left.to_bits() == right.to_bits() || (left.is_nan() && right.is_nan())
 }
 
 /// The value of a label; of `le` in one spelling, because a Prometheus that scrapes writes `1.0` where one that is pushed

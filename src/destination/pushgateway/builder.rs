@@ -1,6 +1,6 @@
 //! The settings of a Pushgateway: where each comes from, and what is wrong with them.
 
-use super::{Group, Pushgateway, PushgatewayError};
+use super::{Group, PushFormat, Pushgateway, PushgatewayError};
 use crate::{
     destination::compression::Compression,
     platform, redact,
@@ -16,6 +16,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 /// |---|---|
 /// | [`label`](PushgatewayBuilder::label) | none but `job` |
 /// | [`timeout`](PushgatewayBuilder::timeout) | 10 s |
+/// | [`format`](PushgatewayBuilder::format) | text |
 /// | [`compression`](PushgatewayBuilder::compression) | none |
 /// | [`replace`](PushgatewayBuilder::replace) | an exporter replaces the whole group |
 /// | [`filter`](PushgatewayBuilder::filter) | single pushes have everything |
@@ -44,6 +45,7 @@ pub struct PushgatewayBuilder {
     labels: Vec<(String, String)>,
     headers: Vec<Header>,
     timeout: Duration,
+    format: PushFormat,
     compression: Compression,
     replace: bool,
     filter: Option<Filter>,
@@ -70,6 +72,7 @@ impl PushgatewayBuilder {
             labels: Vec::new(),
             headers: Vec::new(),
             timeout: DEFAULT_TIMEOUT,
+            format: PushFormat::default(),
             compression: Compression::None,
             replace: true,
             filter: None,
@@ -110,6 +113,12 @@ impl PushgatewayBuilder {
     /// their own setting wins.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// How pushes are written, by default in text.
+    pub fn format(mut self, format: PushFormat) -> Self {
+        self.format = format;
         self
     }
 
@@ -202,7 +211,7 @@ impl PushgatewayBuilder {
             match header {
                 Header::Named(name, _) if is_own(&name) => {
                     return Err(PushgatewayError::new(format!(
-                        "header {name}: is written by the destination itself; leave it out, or choose compression instead"
+                        "header {name}: is written by the destination itself; leave it out, or choose a format or compression instead"
                     )));
                 }
                 Header::Named(name, value) => headers.insert(&name, value)?,
@@ -223,6 +232,7 @@ impl PushgatewayBuilder {
             group,
             client,
             method: if self.replace { Method::Put } else { Method::Post },
+            format: self.format,
             compression: self.compression,
             timeout: self.timeout,
             filter: self.filter,
@@ -263,6 +273,7 @@ impl fmt::Debug for PushgatewayBuilder {
             .field("job", &self.job)
             .field("labels", &self.labels)
             .field("timeout", &self.timeout)
+            .field("format", &self.format)
             .field("compression", &self.compression)
             .finish_non_exhaustive()
     }

@@ -1,6 +1,6 @@
 //! The destination as a whole, against a server that plays a script.
 
-use super::{Pushgateway, PushgatewayBuilder};
+use super::{PushFormat, Pushgateway, PushgatewayBuilder};
 use crate::{
     Compression, Destination, Exporter, ExporterHandle, Filter, Registry, RetryPolicy, Secret,
     transport::http::tests::{PATIENCE, Script, Server, header, read_request},
@@ -92,9 +92,9 @@ fn text(body: &[u8]) -> &str {
     std::str::from_utf8(body).unwrap()
 }
 
-fn unzipped(body: &[u8]) -> String {
-    let mut plain = String::new();
-    flate2::read::GzDecoder::new(body).read_to_string(&mut plain).unwrap();
+fn unzipped(body: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(body).read_to_end(&mut plain).unwrap();
     plain
 }
 
@@ -149,14 +149,42 @@ fn a_request_has_what_was_asked_for() {
     assert_eq!(header(&head, "user-agent"), Some("backup/1"));
     assert_eq!(header(&head, "authorization"), Some("Basic dXNlcjpwYXNz"));
     assert_eq!(header(&head, "x-scope"), Some("tenant"));
-    assert!(unzipped(&body).ends_with("counter\nusers_deleted_total{country=\"de\"} 3\n"));
+    assert!(text(&unzipped(&body)).ends_with("counter\nusers_deleted_total{country=\"de\"} 3\n"));
 
     let mut all = builder.bearer_token("token").own_metrics(true).build().unwrap();
     all.push(&registry).unwrap();
     let (head, body) = gateway.request();
     assert_eq!(header(&head, "authorization"), Some("Bearer token"));
-    assert!(unzipped(&body).contains("\ntidegauge_uptime_seconds "));
+    assert!(text(&unzipped(&body)).contains("\ntidegauge_uptime_seconds "));
     gateway.end();
+}
+
+#[test]
+fn pushes_and_exporters_write_protobuf_where_they_are_told() {
+    let gateway = Gateway::start([OK.to_owned(), OK.to_owned()]);
+    let builder = gateway.builder().format(PushFormat::Protobuf);
+    let registry = registry();
+    builder.clone().build().unwrap().push(&registry).unwrap();
+    let gzipped = builder.compression(Compression::Gzip).build().unwrap();
+    let exporter = on_demand(gzipped, &registry);
+    assert_eq!(exporter.flush(PATIENCE).unwrap().delivered, 3);
+    let bodies = [(); 2].map(|()| {
+        let (head, body) = gateway.request();
+        assert_eq!(
+            header(&head, "content-type"),
+            Some("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited")
+        );
+        match header(&head, "content-encoding") {
+            Some("gzip") => unzipped(&body),
+            _ => body,
+        }
+    });
+    assert_eq!(bodies[0], bodies[1]);
+    // The first family: its length, its name, its help, its type, and one series with one number.
+    let load = b"\x1c\x0a\x04load\x12\x05Load.\x18\x01\x22\x0b\x12\x09\x09\0\0\0\0\0\0\xe0\x3f";
+    assert!(bodies[0].starts_with(load), "{:?}", bodies[0]);
+    gateway.server.end();
+    drop(exporter.shutdown(Duration::ZERO));
 }
 
 #[test]
@@ -390,7 +418,7 @@ fn an_exporter_may_post_compressed_and_filtered() {
     let (head, body) = gateway.request();
     assert!(head.starts_with("POST "), "{head}");
     let expected = TEXT.replace("users_deleted_total{country=\"de\"} 3\n", "");
-    assert_eq!(unzipped(&body), expected);
+    assert_eq!(text(&unzipped(&body)), expected);
     gateway.server.end();
     drop(exporter.shutdown(Duration::ZERO));
 }

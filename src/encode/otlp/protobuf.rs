@@ -1,14 +1,13 @@
-//! Requests in binary protobuf, <https://protobuf.dev/programming-guides/encoding/>: fields in the order of their
-//! numbers, lengths in as few bytes as they need.
-//!
-//! The length of a message stands before it, and of those that hold all points nobody knows it before they are written.
-//! So three bytes are left free for it, which is what large ones need; where a length needs more or fewer, what follows
-//! is moved, and it is either short or rare.
+//! Requests in binary protobuf: fields in the order of their numbers, lengths in as few bytes as they need.
 
 use super::{Data, Form, OVERFLOW, Origin, Preamble, nanoseconds, otlp_sum};
 use crate::{
     descriptor::Kind,
     destination::Temporality,
+    encode::wire::{
+        BYTES, FIXED, FIXED64, LONGEST_VARINT, VARINT, close, field, fixed, length_of_length, open, put_length,
+        put_text, tag, text_len, varint,
+    },
     exporter::points::Point,
     snapshot::{FamilySnapshot, HistogramValue, Value},
 };
@@ -75,7 +74,7 @@ impl Form for Protobuf {
         self.bounds.clear();
         if !descriptor.bounds.is_empty() {
             self.bounds.push(tag(7, BYTES));
-            put_varint(8 * descriptor.bounds.len(), &mut self.bounds);
+            put_length(8 * descriptor.bounds.len(), &mut self.bounds);
             let bounds = descriptor.bounds.iter().flat_map(|bound| bound.to_le_bytes());
             self.bounds.extend(bounds);
         }
@@ -147,7 +146,7 @@ impl Form for Protobuf {
                     .sum(),
             };
             into.push(self::tag(1, BYTES));
-            put_varint(numbers * FIXED + attributes, into);
+            put_length(numbers * FIXED + attributes, into);
             into.resize(into.len() + numbers * FIXED, 0);
         }
         if point.is_overflow() {
@@ -168,7 +167,7 @@ impl Protobuf {
         let packed = 8 * counts.len();
         let count = histogram.count();
         let fixed = (2 + usize::from(count != 0) + usize::from(sum.is_some())) * FIXED;
-        piece.open(fixed + 1 + varint_len(packed) + packed + self.bounds.len() + attributes.len());
+        piece.open(fixed + 1 + length_of_length(packed) + packed + self.bounds.len() + attributes.len());
         piece.put(tag(2, FIXED64), nanoseconds(point.start()).to_le_bytes());
         piece.put(tag(3, FIXED64), nanoseconds(point.time()).to_le_bytes());
         if count != 0 {
@@ -179,7 +178,7 @@ impl Protobuf {
         }
         out.extend_from_slice(piece.as_bytes());
         out.push(tag(6, BYTES));
-        put_varint(packed, out);
+        put_length(packed, out);
         let start = out.len();
         out.resize(start + packed, 0);
         let (places, _) = out[start..].as_chunks_mut();
@@ -213,7 +212,7 @@ impl Piece {
     #[inline(always)]
     fn open(&mut self, len: usize) {
         self.bytes[0] = tag(1, BYTES);
-        let (varint, used) = varint(len);
+        let (varint, used) = varint(len as u64);
         self.bytes[1..=LONGEST_VARINT].copy_from_slice(&varint);
         self.len = 1 + used;
     }
@@ -231,38 +230,6 @@ impl Piece {
     }
 }
 
-/// Begins a message whose length is not known yet. Where its length is to stand.
-fn open(tag: u8, out: &mut Vec<u8>) -> usize {
-    out.push(tag);
-    out.extend([0; RESERVED]);
-    out.len() - RESERVED
-}
-
-/// Ends a message.
-fn close(at: usize, out: &mut Vec<u8>) {
-    let start = at + RESERVED;
-    let end = out.len();
-    let (varint, used) = varint(end - start);
-    if used > RESERVED {
-        out.resize(end + used - RESERVED, 0);
-    }
-    if used != RESERVED {
-        out.copy_within(start..end, at + used);
-        out.truncate(end - start + at + used);
-    }
-    out[at..at + used].copy_from_slice(&varint[..used]);
-}
-
-/// Bytes that are left free for a length.
-const RESERVED: usize = 3;
-
-fn field(tag: u8, message: &[u8]) -> Vec<u8> {
-    let mut field = vec![tag];
-    put_varint(message.len(), &mut field);
-    field.extend(message);
-    field
-}
-
 /// Appends an attribute whose value is a text.
 fn put_attribute(tag: u8, key: &str, value: &str, into: &mut Vec<u8>) {
     put_key(tag, key, text_len(value), into);
@@ -272,77 +239,16 @@ fn put_attribute(tag: u8, key: &str, value: &str, into: &mut Vec<u8>) {
 /// Appends a `KeyValue` up to its value, an `AnyValue` of so many bytes.
 fn put_key(tag: u8, key: &str, value: usize, into: &mut Vec<u8>) {
     into.push(tag);
-    put_varint(text_len(key) + 1 + varint_len(value) + value, into);
+    put_length(text_len(key) + 1 + length_of_length(value) + value, into);
     put_text(self::tag(1, BYTES), key, into);
     into.push(self::tag(2, BYTES));
-    put_varint(value, into);
+    put_length(value, into);
 }
 
 /// How long a `KeyValue` is as a field, with a value of so many bytes.
 fn key_value_len(key: &str, value: usize) -> usize {
-    let len = text_len(key) + 1 + varint_len(value) + value;
-    1 + varint_len(len) + len
-}
-
-/// How long a text is as a field.
-fn text_len(text: &str) -> usize {
-    1 + varint_len(text.len()) + text.len()
-}
-
-fn put_text(tag: u8, text: &str, into: &mut Vec<u8>) {
-    into.push(tag);
-    put_varint(text.len(), into);
-    into.extend_from_slice(text.as_bytes());
-}
-
-fn put_varint(number: usize, into: &mut Vec<u8>) {
-    let (bytes, used) = varint(number);
-    into.extend_from_slice(&bytes[..used]);
-}
-
-/// A number in as few bytes as it needs, and how many these are.
-#[inline(always)]
-fn varint(number: usize) -> ([u8; LONGEST_VARINT], usize) {
-    let mut bytes = [0; LONGEST_VARINT];
-    let mut rest = number as u64;
-    let mut used = 0;
-    loop {
-        bytes[used] = rest as u8 | 0x80;
-        rest >>= 7;
-        used += 1;
-        if rest == 0 {
-            break;
-        }
-    }
-    bytes[used - 1] &= 0x7F;
-    (bytes, used)
-}
-
-fn varint_len(number: usize) -> usize {
-    varint(number).1
-}
-
-const LONGEST_VARINT: usize = 10;
-
-/// The first byte of a field with a number below 16.
-const fn tag(number: u8, wire_type: u8) -> u8 {
-    assert!(number < 16, "larger numbers need two bytes");
-    number << 3 | wire_type
-}
-
-const VARINT: u8 = 0;
-const FIXED64: u8 = 1;
-const BYTES: u8 = 2;
-
-/// Bytes of a field with a number of eight.
-const FIXED: usize = 9;
-
-/// A field with a number of eight bytes.
-#[inline(always)]
-fn fixed(tag: u8, number: [u8; 8]) -> [u8; FIXED] {
-    let mut field = [tag; FIXED];
-    field[1..].copy_from_slice(&number);
-    field
+    let len = text_len(key) + 1 + length_of_length(value) + value;
+    1 + length_of_length(len) + len
 }
 
 /// The value of an attribute that is `true`.

@@ -5,6 +5,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
 /// The labels of a group.
@@ -35,8 +36,13 @@ impl Gateway {
 
     /// Starts it with further flags. What it is configured with, users among it, is the file `web.yml` in its folder.
     pub fn start_with(flags: &'static [&'static str]) -> Gateway {
-        let folder = Folder::create("pushgateway");
-        fs::write(folder.path().join("web.yml"), USERS).expect("the folder can be written");
+        Gateway::start_in(Folder::create("pushgateway"), flags, "")
+    }
+
+    /// The same, with more in its folder and in that file.
+    pub fn start_in(folder: Folder, flags: &'static [&'static str], configuration: &str) -> Gateway {
+        let configuration = format!("{configuration}{USERS}");
+        fs::write(folder.path().join("web.yml"), configuration).expect("the folder can be written");
         let mut gateway = Gateway {
             program: None,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -63,6 +69,10 @@ impl Gateway {
         });
         self.address = address.unwrap_or_else(|error| panic!("{error}"));
         self.program = Some(program);
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Ends it at once.
@@ -115,6 +125,14 @@ impl Gateway {
     }
 }
 
+/// Whether a line of its exposition is about itself, or about a group as such.
+pub fn is_own(line: &str) -> bool {
+    let name = line.trim_start_matches("# HELP ").trim_start_matches("# TYPE ");
+    ["go_", "process_", "promhttp_", "pushgateway_", "push_"]
+        .iter()
+        .any(|own| name.starts_with(own))
+}
+
 fn labels(object: &Value) -> Labels {
     let labels = object.as_object().expect("labels are an object").iter();
     labels
@@ -141,7 +159,10 @@ fn read(group: &Value) -> Group {
             let mut own = labels(&series["labels"]);
             // Of a group that has none, it is added, and empty.
             own.retain(|name, value| !of_group.contains_key(name) && (name != "instance" || !value.is_empty()));
-            (own, series["value"].as_str().unwrap_or("buckets").to_string())
+            // Of a histogram, all that there is.
+            let value = series["value"].as_str().map(str::to_owned);
+            let value = value.unwrap_or_else(|| format!("{} {} {}", series["count"], series["sum"], series["buckets"]));
+            (own, value)
         });
         let kind = family["type"].as_str().expect("a family has a type").to_string();
         metrics.insert(name.clone(), (kind, series.collect()));

@@ -45,9 +45,7 @@ use std::{fmt, mem, time::Duration};
 /// | [`add`](Pushgateway::add) | replaces the metrics of the same names, and leaves the others (`POST`) |
 /// | [`delete`](Pushgateway::delete) | deletes the group |
 ///
-/// These three try once, on the calling thread, and say what came of it. They need no runtime, and may be called within one: a
-/// task that calls them keeps its thread for as long as the push takes, [10 s](PushgatewayBuilder::timeout) at most. Where
-/// other tasks wait for that thread, call them where blocking is allowed, as by tokio's `spawn_blocking`.
+/// These three try once, on the calling thread, and say what came of it.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -60,6 +58,19 @@ use std::{fmt, mem, time::Duration};
 /// deleted.add(3);
 /// success.set_to_current_time();
 /// Pushgateway::new("http://localhost:9091", "delete-users")?.push(&registry)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # In async code
+///
+/// A push needs no runtime, and within one it neither panics nor waits for it. The task that calls it keeps its thread for as
+/// long as the push takes, [10 s](PushgatewayBuilder::timeout) at most; where other tasks wait for that thread, let it block
+/// another one:
+///
+/// ```no_run
+/// # async fn run(mut gateway: tidegauge::Pushgateway, registry: tidegauge::Registry) -> Result<(), Box<dyn std::error::Error>> {
+/// tokio::task::spawn_blocking(move || gateway.push(&registry)).await??;
 /// # Ok(())
 /// # }
 /// ```

@@ -193,7 +193,7 @@ impl HttpClient {
     }
 
     /// Asks somebody else for the addresses of names.
-    #[cfg(all(test, feature = "otlp"))]
+    #[cfg(test)]
     pub(crate) fn look_up_with(
         &mut self,
         look_up: impl Fn(&str) -> std::io::Result<Vec<std::net::SocketAddr>> + Send + Sync + 'static,

@@ -24,7 +24,8 @@ pub enum PushFormat {
     Text,
     /// Delimited `MetricFamily` messages of protobuf
     /// (<https://github.com/prometheus/client_model/blob/master/io/prometheus/client/metrics.proto>), which have the unit of each
-    /// metric besides. For what is in front of a gateway and takes nothing else.
+    /// metric besides, and need a fraction of the bytes where there are histograms: for large pushes, and for what is in front of
+    /// a gateway and takes nothing else.
     Protobuf,
 }
 

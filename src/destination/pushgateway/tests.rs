@@ -3,12 +3,16 @@
 use super::{PushFormat, Pushgateway, PushgatewayBuilder};
 use crate::{
     Compression, Destination, Exporter, ExporterHandle, Filter, Registry, RetryPolicy, Secret,
+    sync::LongMutex,
     transport::http::tests::{PATIENCE, Script, Server, header, read_request},
 };
 use std::{
     io::{Read, Write},
     net::TcpListener,
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
     time::Duration,
 };
 
@@ -361,25 +365,70 @@ fn what_the_gateway_would_overwrite_is_not_pushed() {
     gateway.end();
 }
 
+/// One of each kind that tokio has.
+fn runtimes() -> [tokio::runtime::Runtime; 2] {
+    [
+        tokio::runtime::Builder::new_current_thread().build().unwrap(),
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .build()
+            .unwrap(),
+    ]
+}
+
 #[test]
 fn a_push_within_a_runtime_is_a_push() {
-    let gateway = Gateway::start([OK.to_owned(), OK.to_owned(), OK.to_owned()]);
-    let mut group = gateway.builder().build().unwrap();
-    let registry = registry();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async {
-        group.push(&registry).unwrap();
-        let elsewhere = registry.clone();
-        let task = tokio::task::spawn_blocking(move || group.push(&elsewhere).map(|()| group));
-        let mut group = task.await.unwrap().unwrap();
-        tokio::spawn(async move { group.push(&registry).unwrap() })
-            .await
-            .unwrap();
-    });
-    for _ in 0..3 {
-        assert_eq!(text(&gateway.request().1), TEXT);
+    for runtime in runtimes() {
+        let gateway = Gateway::start([(); 4].map(|()| OK.to_owned()));
+        let mut group = gateway.builder().build().unwrap();
+        let registry = registry();
+        runtime.block_on(async {
+            group.push(&registry).unwrap();
+            group.add(&registry).unwrap();
+            let elsewhere = registry.clone();
+            let task = tokio::spawn(async move { group.push(&elsewhere).map(|()| group) });
+            let mut group = task.await.unwrap().unwrap();
+            let task = tokio::task::spawn_blocking(move || group.push(&registry));
+            // This thread waits, and the push does not need it.
+            assert_eq!(gateway.request().0.split(' ').next(), Some("PUT"));
+            assert_eq!(gateway.request().0.split(' ').next(), Some("POST"));
+            for _ in 0..2 {
+                assert_eq!(text(&gateway.request().1), TEXT);
+            }
+            task.await.unwrap().unwrap();
+        });
+        gateway.end();
     }
-    gateway.end();
+}
+
+#[test]
+fn a_push_within_a_runtime_ends_when_its_time_is_over() {
+    // The one takes connections, as the system does that for it, and never answers; the other's name is never found.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("http://{}", silent.local_addr().unwrap());
+    let (found, never) = channel::<()>();
+    let never = Arc::new(LongMutex::new(never));
+    for runtime in runtimes() {
+        for (url, words) in [
+            (silent.as_str(), "is not known"),
+            ("http://gateway.example", "not sent"),
+        ] {
+            let builder = Pushgateway::builder(url, "backup").no_proxy();
+            let mut group = builder.timeout(Duration::from_millis(100)).build().unwrap();
+            let never = Arc::clone(&never);
+            group.client.look_up_with(move |_| {
+                let _ = never.lock().unwrap().recv();
+                Ok(Vec::new())
+            });
+            let pushed = runtime.block_on(async {
+                let task = tokio::spawn(async move { group.push(&registry()) });
+                task.await.unwrap()
+            });
+            let error = pushed.unwrap_err();
+            assert!(error.to_string().contains(words) && error.status().is_none(), "{error}");
+        }
+    }
+    drop(found);
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub(crate) mod retry;
 mod sampling;
 pub(crate) mod schedule;
 pub(crate) mod sender;
+pub(crate) mod shutdown;
 pub(crate) mod state;
 mod telemetry;
 #[cfg(test)]
@@ -36,6 +37,7 @@ mod work;
 use crate::{
     departure::Inbox,
     destination::{Destination, Preferences},
+    ending,
     error::RegisterError,
     registry::Registry,
     scrape::Filter,
@@ -64,6 +66,7 @@ use ticker::Ticker;
 /// | [`queue`](Exporter::queue), [`drop_policy`](Exporter::drop_policy) | 64 collections, 16 MiB; the oldest goes |
 /// | [`retry`](Exporter::retry) | see [`RetryPolicy`] |
 /// | [`drop_deadline`](Exporter::drop_deadline) | 2 s |
+/// | [`flush_at_exit`](Exporter::flush_at_exit) | what is not dropped delivers when the process exits |
 ///
 /// ```
 /// # #[cfg(feature = "otlp")]
@@ -99,6 +102,7 @@ pub struct Exporter {
     dead_letters: Option<DeadLetters>,
     drop_deadline: Duration,
     spool: Option<Spool>,
+    flush_at_exit: bool,
     seed: Option<u64>,
 }
 
@@ -131,6 +135,7 @@ impl Exporter {
             dead_letters: None,
             drop_deadline: DEFAULT_DROP_DEADLINE,
             spool: None,
+            flush_at_exit: true,
             seed: None,
         }
     }
@@ -238,6 +243,21 @@ impl Exporter {
         self
     }
 
+    /// Whether the exporter delivers what there is when the process exits and the handle was not dropped, by default it does, on Unix.
+    ///
+    /// That is so when `main` returns while the handle is in a static, or in a thread that goes on, and when somebody calls
+    /// [`std::process::exit`], which drops nothing. It takes the [drop deadline](Exporter::drop_deadline) at most, and what could
+    /// not be delivered is said in the log as an error, or on stderr where there is no logger. The exit status stays as it was.
+    ///
+    /// Not covered are the ends of a process that tell nobody: `abort`, `_exit`, a panic that aborts, SIGKILL, every other signal that
+    /// ends the process (a [`Job`](crate::Job) can [end on signals](crate::Job::end_on_signals)), and any exit on other systems. The child
+    /// of a fork delivers nothing of its parent's when it exits. An exporter one of whose own threads calls `exit`, in a closure
+    /// that it collects from or in a destination, cannot deliver any more, and says so.
+    pub fn flush_at_exit(mut self, flush: bool) -> Self {
+        self.flush_at_exit = flush;
+        self
+    }
+
     /// What chance is made of, so that a test can repeat it.
     #[cfg(test)]
     pub(crate) fn seed(mut self, seed: u64) -> Self {
@@ -253,11 +273,15 @@ impl Exporter {
     /// the exporter's own names, if the destination [wants samples](Preferences::samples) and four exporters of the registry have them
     /// already, or if the system gives no threads.
     pub fn start(self, registry: &Registry) -> Result<ExporterHandle, StartError> {
-        let drop_deadline = self.drop_deadline;
+        let (drop_deadline, flush_at_exit) = (self.drop_deadline, self.flush_at_exit);
         let Some(parts) = self.assemble(registry)? else {
             return Ok(ExporterHandle::disabled(registry));
         };
-        ExporterHandle::start(parts, drop_deadline).map_err(StartError::threads)
+        let handle = ExporterHandle::start(parts, drop_deadline).map_err(StartError::threads)?;
+        if let Some(shared) = handle.shared().filter(|_| flush_at_exit) {
+            ending::list_exporter(shared, drop_deadline);
+        }
+        Ok(handle)
     }
 
     /// The parts, without threads; none if the destination is disabled.

@@ -36,12 +36,14 @@
 //! | `destination/pushgateway.rs` and its folder | settings and answers of a Pushgateway, the paths of its groups, and pushes without an exporter |
 //! | `destination/statsd.rs` and its folder | settings, environment, origin and messages of StatsD, and counts of its client; its lines are in `encode/statsd.rs` |
 //! | `destination/emf.rs` and its folder | settings and environment of CloudWatch's embedded metric format; its lines are in `encode/emf.rs` |
+//! | `job.rs` and its folder | a run of a batch job: its metrics, and who ends it, a word, a signal or an exit |
+//! | `ending.rs` | what delivers when the process ends and nobody has dropped it |
 //! | `lambda.rs` | when a function that is frozen between its invocations delivers |
 //! | `spool.rs` and its folder | a directory that keeps what could not be delivered, for many processes at once |
 //! | `transport.rs` and its folder | bytes out before a deadline |
 //! | `secret.rs`, `redact.rs`, `percent.rs` | credentials that rotate; text that may be shown; escapes of URLs and variables |
 //! | `own_metrics.rs` | what the crate says of itself, as metrics of the registry |
-//! | `platform.rs` | **unsafe.** The process forks |
+//! | `platform.rs` | **unsafe.** The process forks, exits, gets signals |
 //! | `sync.rs`, `sync/gate.rs` | atomics and locks; why no fork finds one of these held |
 //! | `ledger.rs`, `error.rs`, `clock.rs`, `testing.rs` | what was lost, what was refused, time, and users' tests |
 //!
@@ -99,9 +101,13 @@ mod destination;
 #[cfg(not(loom))]
 mod encode;
 #[cfg(not(loom))]
+mod ending;
+#[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
 mod exporter;
+#[cfg(not(loom))]
+mod job;
 #[cfg(not(loom))]
 mod label;
 #[cfg(not(loom))]
@@ -187,6 +193,10 @@ mod exports {
         histogram::{Histogram, Observations, Timer},
         in_flight::InFlight,
         up_down_counter::UpDownCounter,
+    };
+    pub use crate::job::{
+        Job, JobError, JobRun,
+        report::{JobOutcome, JobReport},
     };
     pub use crate::label::{LabelText, LabelValue, LabelValues};
     pub use crate::lambda::{InvocationEnd, Lambda, LambdaFlush};

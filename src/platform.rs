@@ -1,4 +1,7 @@
-//! What happens when the process forks; and the third and last of the crate's files with unsafe code.
+//! What the system tells a process: that it forks, that it exits, that it is to end. The third and last of the crate's files
+//! with unsafe code.
+//!
+//! # Forks
 //!
 //! On Unix, three handlers run in the thread that forks
 //! (<https://pubs.opengroup.org/onlinepubs/9799919799/functions/pthread_atfork.html>). Before: the [gate](crate::sync::gate)
@@ -20,7 +23,28 @@
 //!
 //! `vfork`, `posix_spawn` and `_Fork` run no handlers; their children must `exec`.
 //!
-//! Elsewhere there is no fork, and nothing happens here.
+//! # Exits
+//!
+//! One handler (<https://pubs.opengroup.org/onlinepubs/9799919799/functions/atexit.html>) runs in the thread that exits, when
+//! `main` has returned or somebody has called `exit`; see [`ending`](crate::ending).
+//!
+//! # Signals
+//!
+//! While somebody wants it, SIGTERM and SIGINT have a handler of ours, in front of what they had before
+//! (<https://pubs.opengroup.org/onlinepubs/9799919799/functions/sigaction.html>). It does nothing that is not safe in a signal handler: it
+//! notes the signal, writes a byte to the pipe of the thread that does the rest (`job/signals.rs`), and
+//!
+//! - if the signal had its default action, gives that back to both signals, so that the next one ends the process at once: the thread
+//!   raises the signal again when it is done, which ends the process by it;
+//! - if the application had a handler, calls that, at once and as the system would have: the process's life is in its hands.
+//!
+//! A signal that was ignored stays so. A child of a fork has the handler, but not the thread: there it does what would
+//! have happened without it. A handler that is installed later takes the place of ours, unless it calls what was before it.
+//!
+//! This is not `signal-hook`'s, because that neither looks whether a signal is ignored nor gives back what it has found, which is most
+//! of what there is to do here.
+//!
+//! Elsewhere nothing happens here.
 
 use crate::sync::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -95,3 +119,287 @@ pub(crate) fn watch_forks() {
 
 #[cfg(not(unix))]
 pub(crate) fn watch_forks() {}
+
+/// Sees to it that [`ending::at_exit`](crate::ending::at_exit) runs when the process exits. To be called not behind the gate, as
+/// [`watch_forks`].
+#[cfg(unix)]
+pub(crate) fn watch_exit() {
+    use crate::sync::AtomicBool;
+
+    static WATCHING: AtomicBool = AtomicBool::new(false);
+
+    extern "C" fn exiting() {
+        crate::ending::at_exit();
+    }
+
+    if WATCHING.load(Ordering::Acquire) {
+        return;
+    }
+    // SAFETY: the handler is a function of the right type that lives as long as the program (a library that is unloaded has its
+    // handlers run first), and does not unwind: what it calls catches panics.
+    let status = unsafe { libc::atexit(exiting) };
+    // Stored afterwards, for the same reasons as above; when it runs for the second time there is nothing left to do.
+    WATCHING.store(status == 0, Ordering::Release);
+    if status != 0 {
+        log::error!("the system does not tell about exits; drop each exporter before the process exits");
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) fn watch_exit() {}
+
+#[cfg(unix)]
+pub(crate) use signals::{Caught, catch_signals, die_of, is_dying, release_signals, take_caught};
+
+#[cfg(unix)]
+mod signals {
+    use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+    use libc::{c_int, c_void, siginfo_t};
+    use std::{
+        mem::{self, MaybeUninit},
+        os::fd::{AsRawFd, BorrowedFd},
+        ptr,
+    };
+
+    /// A signal, and what is known of it.
+    pub(crate) struct Signal {
+        number: c_int,
+        name: &'static str,
+        /// What it had before our handler, if that was ever installed: never freed, because a handler may be about to read it.
+        former: AtomicPtr<libc::sigaction>,
+        /// Our handler was installed, and not taken away by us.
+        installed: AtomicBool,
+        /// What the handler has noted: nothing, or one of the two below.
+        noted: AtomicUsize,
+    }
+
+    const NOTHING: usize = 0;
+    const FATAL: usize = 1;
+    const PASSED_ON: usize = 2;
+
+    static SIGNALS: [Signal; 2] = [
+        Signal::new(libc::SIGTERM, "SIGTERM"),
+        Signal::new(libc::SIGINT, "SIGINT"),
+    ];
+
+    /// The process whose thread is told of signals; 0 while nobody wants to know. A process and not a generation: in
+    /// a child of whatever kind it is right from the first moment.
+    static TOLD: AtomicUsize = AtomicUsize::new(0);
+
+    /// The pipe to that thread, which stays open for as long as the process lives.
+    static PIPE: AtomicUsize = AtomicUsize::new(0);
+
+    /// The process that is about to die of a signal.
+    static DYING: AtomicUsize = AtomicUsize::new(0);
+
+    /// A signal that has come.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Caught {
+        signal: &'static Signal,
+        /// It ends the process, when it is [raised again](die_of). Else the application's handler has had it.
+        pub(crate) is_fatal: bool,
+    }
+
+    impl Caught {
+        pub(crate) fn name(&self) -> &'static str {
+            self.signal.name
+        }
+    }
+
+    // The order of the atomics: `catch_signals` stores the pipe, then the process (Release), and who reads the process
+    // (Acquire) sees the pipe. A signal's former action is stored (Release) before the handler is installed, and read (Acquire) by it.
+    // Notes are exchanged by read-modify-writes of one atomic, and the pipe orders the rest.
+
+    /// Has both signals caught, unless they are ignored, and a byte written to `pipe` for each; that is to stay open for as long as the
+    /// process lives. To be called by one thread at a time.
+    pub(crate) fn catch_signals(pipe: BorrowedFd<'static>) {
+        PIPE.store(pipe.as_raw_fd() as usize, Ordering::Relaxed);
+        TOLD.store(this_process(), Ordering::Release);
+        SIGNALS.iter().for_each(Signal::catch);
+    }
+
+    /// Gives the signals back what they had. To be called by one thread at a time.
+    pub(crate) fn release_signals() {
+        TOLD.store(0, Ordering::Release);
+        SIGNALS.iter().for_each(Signal::release);
+    }
+
+    /// What has come since it was last asked.
+    pub(crate) fn take_caught() -> Vec<Caught> {
+        let taken = |signal: &'static Signal| match signal.noted.swap(NOTHING, Ordering::Relaxed) {
+            NOTHING => None,
+            noted => Some(Caught {
+                signal,
+                is_fatal: noted == FATAL,
+            }),
+        };
+        SIGNALS.iter().filter_map(taken).collect()
+    }
+
+    /// Whether the process will die of a signal as soon as what is being pushed is through.
+    pub(crate) fn is_dying() -> bool {
+        DYING.load(Ordering::Relaxed) == this_process()
+    }
+
+    /// Ends the process by the signal, with the status that its parent expects; unless somebody has come to handle it since.
+    pub(crate) fn die_of(caught: Caught) {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: the set is initialized by the first call and used after it, and outlives all three; a null pointer says that the
+        // mask from before is not wanted. The calls touch this thread's mask and pending signals alone.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            libc::sigaddset(set.as_mut_ptr(), caught.signal.number);
+            // This thread has the mask of the one that started it, and that may block the signal.
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
+            libc::raise(caught.signal.number);
+        }
+    }
+
+    impl Signal {
+        const fn new(number: c_int, name: &'static str) -> Self {
+            Signal {
+                number,
+                name,
+                former: AtomicPtr::new(ptr::null_mut()),
+                installed: AtomicBool::new(false),
+                noted: AtomicUsize::new(NOTHING),
+            }
+        }
+
+        fn catch(&self) {
+            let Some(current) = self.current() else { return };
+            match current.sa_sigaction {
+                libc::SIG_IGN => return,
+                libc::SIG_DFL => {}
+                // Ours, from before a fork; or one that was put in front of ours and calls it: in front of that, ours would call it and
+                // be called by it for ever.
+                _ if self.installed.load(Ordering::Relaxed) => return,
+                _ => {}
+            }
+            self.remember(current);
+            let mut action = current;
+            action.sa_sigaction = handle as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO
+                | match current.sa_sigaction {
+                    // Nobody has reckoned with interrupted calls.
+                    libc::SIG_DFL => libc::SA_RESTART | libc::SA_ONSTACK,
+                    // As the one that it calls was to be called.
+                    _ => {
+                        current.sa_flags & (libc::SA_RESTART | libc::SA_ONSTACK | libc::SA_NODEFER | libc::SA_RESETHAND)
+                    }
+                };
+            self.installed.store(self.act(&action), Ordering::Relaxed);
+        }
+
+        fn release(&self) {
+            let is_ours = |current: &libc::sigaction| current.sa_sigaction == handle as *const () as usize;
+            // If another is in front of ours, ours stays, and does what would have been done without it.
+            if self.installed.load(Ordering::Relaxed) && self.current().as_ref().is_some_and(is_ours) {
+                let given_back = self.former().is_none_or(|former| self.act(former));
+                self.installed.store(!given_back, Ordering::Relaxed);
+            }
+        }
+
+        /// Remembers what the signal has. Most of the time that is what it had the last time.
+        fn remember(&self, current: libc::sigaction) {
+            let is_same = |former: &libc::sigaction| {
+                former.sa_sigaction == current.sa_sigaction && former.sa_flags == current.sa_flags
+            };
+            // A mask that is another one than before, with all else the same, is the only thing that is not noticed.
+            if !self.former().is_some_and(is_same) {
+                self.former.store(Box::into_raw(Box::new(current)), Ordering::Release);
+            }
+        }
+
+        fn former(&self) -> Option<&'static libc::sigaction> {
+            // SAFETY: null, or from `Box::into_raw` in `remember`, initialized before it was stored (Release, Acquire), and neither
+            // changed nor freed afterwards.
+            unsafe { self.former.load(Ordering::Acquire).as_ref() }
+        }
+
+        fn current(&self) -> Option<libc::sigaction> {
+            let mut current = MaybeUninit::uninit();
+            // SAFETY: a null pointer asks for the action without changing it; the place to write it to outlives the call.
+            let status = unsafe { libc::sigaction(self.number, ptr::null(), current.as_mut_ptr()) };
+            // SAFETY: the call has succeeded, so it has written the action.
+            (status == 0).then(|| unsafe { current.assume_init() })
+        }
+
+        fn act(&self, action: &libc::sigaction) -> bool {
+            // SAFETY: the action outlives the call; a null pointer says that the one from before is not wanted. Its handler is ours,
+            // which does only what is safe in one, or one that the signal had before.
+            unsafe { libc::sigaction(self.number, action, ptr::null_mut()) == 0 }
+        }
+
+        /// Gives the signal its default action, wherever that is what it had before our handler.
+        fn reset(&self) {
+            if self.former().is_some_and(|former| former.sa_sigaction == libc::SIG_DFL) {
+                // SAFETY: all zero is a value of this type: no flags, an empty mask, and the default action.
+                let mut action: libc::sigaction = unsafe { mem::zeroed() };
+                action.sa_sigaction = libc::SIG_DFL;
+                self.act(&action);
+            }
+        }
+    }
+
+    /// The handler. It calls `getpid`, `sigaction`, `write` and `raise`, which are safe in one
+    /// (<https://pubs.opengroup.org/onlinepubs/9799919799/functions/V2_chap02.html>, 2.4.3), loads and stores atomics, and neither allocates
+    /// nor panics. None of its calls fails, so the interrupted code's `errno` stays as it was.
+    extern "C" fn handle(number: c_int, info: *mut siginfo_t, context: *mut c_void) {
+        let Some(signal) = SIGNALS.iter().find(|signal| signal.number == number) else {
+            return;
+        };
+        let Some(former) = signal.former() else { return };
+        let is_told = TOLD.load(Ordering::Acquire) == this_process();
+        match former.sa_sigaction {
+            libc::SIG_IGN => {}
+            libc::SIG_DFL => {
+                // From now on each of them ends the process.
+                SIGNALS.iter().for_each(Signal::reset);
+                if is_told {
+                    DYING.store(this_process(), Ordering::Relaxed);
+                    tell(signal, FATAL);
+                } else {
+                    // SAFETY: touches nothing of ours. The signal is blocked in here: it comes when this returns.
+                    unsafe { libc::raise(number) };
+                }
+            }
+            action => {
+                if is_told {
+                    tell(signal, PASSED_ON);
+                }
+                call(action, former.sa_flags, number, info, context);
+            }
+        }
+    }
+
+    fn tell(signal: &Signal, noted: usize) {
+        // One byte for each that the thread has not looked at, so that the pipe is never full. Fatal ones are few.
+        if signal.noted.swap(noted, Ordering::Relaxed) == NOTHING {
+            let pipe = PIPE.load(Ordering::Relaxed) as c_int;
+            // SAFETY: one byte is read from a constant; the descriptor is a pipe of this process that stays open.
+            unsafe { libc::write(pipe, b"!".as_ptr().cast(), 1) };
+        }
+    }
+
+    /// Calls a handler as the system would.
+    fn call(action: libc::sighandler_t, flags: c_int, number: c_int, info: *mut siginfo_t, context: *mut c_void) {
+        if flags & libc::SA_SIGINFO != 0 {
+            // SAFETY: neither the default nor ignoring, so it is a handler, and by its flag one of three arguments; they are those
+            // that the system gave us.
+            let action = unsafe {
+                mem::transmute::<libc::sighandler_t, extern "C" fn(c_int, *mut siginfo_t, *mut c_void)>(action)
+            };
+            action(number, info, context);
+        } else {
+            // SAFETY: as above, of one argument.
+            let action = unsafe { mem::transmute::<libc::sighandler_t, extern "C" fn(c_int)>(action) };
+            action(number);
+        }
+    }
+
+    fn this_process() -> usize {
+        // SAFETY: has no preconditions and cannot fail.
+        unsafe { libc::getpid() as usize }
+    }
+}

@@ -31,7 +31,50 @@ pub(crate) use loom::{
 pub(crate) use std::sync::Mutex as LongMutex;
 
 #[cfg(not(loom))]
+pub(crate) use bell::Bell;
+
+#[cfg(not(loom))]
 pub(crate) use guarded::{Mutex, MutexGuard, OnceLock};
+
+#[cfg(not(loom))]
+mod bell {
+    use std::{
+        sync::{Arc, Condvar, Mutex, PoisonError},
+        task::Wake,
+        time::Duration,
+    };
+
+    /// What a thread waits for that has nobody to poll for it. It needs nothing of the thread itself: when the process exits, the
+    /// standard library may not know its thread any more.
+    ///
+    /// It belongs to those who wait for one thing, so no fork needs to care for its lock.
+    #[derive(Debug, Default)]
+    pub(crate) struct Bell {
+        rung: Mutex<bool>,
+        ringing: Condvar,
+    }
+
+    impl Bell {
+        pub(crate) fn ring(&self) {
+            *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            self.ringing.notify_all();
+        }
+
+        /// Waits until it has been rung since it was last waited for, for so long at most; whether it has been.
+        pub(crate) fn wait(&self, patience: Duration) -> bool {
+            let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+            let waited = self.ringing.wait_timeout_while(rung, patience, |rung| !*rung);
+            let (mut rung, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *rung)
+        }
+    }
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.ring();
+        }
+    }
+}
 
 #[cfg(not(loom))]
 mod guarded {

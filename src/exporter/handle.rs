@@ -4,11 +4,13 @@ use super::{
     Parts,
     report::{ExporterStatistics, FlushError, FlushFailure, FlushReport},
     sender::{Next, Sender},
+    shutdown::{Pending, ShuttingDown, wait_for_all},
     state::{Flushing, Shared},
     ticker::Ticker,
 };
 use crate::registry::Registry;
 use std::{
+    cell::Cell,
     fmt, io,
     pin::Pin,
     sync::Arc,
@@ -105,24 +107,12 @@ impl ExporterHandle {
         let Some(shared) = self.usable()? else {
             return Ok(FlushReport::default());
         };
-        let until = shared.clock.monotonic().saturating_add(deadline);
-        let reserve = match shared.has_spool {
-            true => (deadline / 4).min(MOST_TO_SPOOL),
-            false => Duration::ZERO,
+        let mut ending = Waiting {
+            shutdown: ShuttingDown::begin(shared, deadline, None)?,
+            result: None,
         };
-        // Of two at once, one does it.
-        let is_first = shared.with(|state| {
-            let is_first = state.stopping.is_none();
-            if is_first {
-                state.stopping = Some(until);
-                state.sending_until = Some(until - reserve);
-            }
-            is_first
-        });
-        match is_first {
-            true => shut_down(shared, deadline - reserve, until),
-            false => Err(failure(shared, FlushFailure::Stopped)),
-        }
+        wait_for_all(std::slice::from_mut(&mut ending));
+        ending.result.expect("it was waited for")
     }
 
     /// What the exporter has done so far.
@@ -138,6 +128,19 @@ impl ExporterHandle {
         &self.registry
     }
 
+    /// What it shares with its threads; none if its destination is disabled.
+    pub(crate) fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref()
+    }
+
+    /// Ends it without delivering anything: it was started for something that does not happen.
+    pub(crate) fn abandon(&self) {
+        if let Ok(Some(shared)) = self.usable() {
+            shared.with(|state| state.stopping = Some(Duration::ZERO));
+            shared.stop();
+        }
+    }
+
     /// The process may have stood still: what is sent next goes over a new connection.
     pub(crate) fn distrust_connections(&self) {
         if let Some(shared) = self.shared.as_ref().filter(|shared| shared.is_of_this_process()) {
@@ -151,10 +154,10 @@ impl ExporterHandle {
             return Ok(None);
         };
         if !shared.is_of_this_process() {
-            return Err(failure(shared, FlushFailure::Forked));
+            return Err(shared.failure(FlushFailure::Forked));
         }
         if shared.with(|state| state.stopping.is_some()) {
-            return Err(failure(shared, FlushFailure::Stopped));
+            return Err(shared.failure(FlushFailure::Stopped));
         }
         Ok(Some(shared))
     }
@@ -236,9 +239,6 @@ fn this_thread() -> Waker {
     Arc::new(ThreadWaker(thread::current())).into()
 }
 
-/// How much of the time of a shutdown is left for the spool, at most.
-const MOST_TO_SPOOL: Duration = Duration::from_secs(1);
-
 /// Waits until it is woken or the clock says so much; earlier now and then.
 fn park(shared: &Shared, until: Duration) {
     let now = shared.clock.monotonic();
@@ -299,30 +299,21 @@ fn wait_for_flush(shared: &Arc<Shared>, deadline: Duration) -> Result<FlushRepor
     }
 }
 
-/// Nothing was tried.
-fn failure(shared: &Shared, failure: FlushFailure) -> FlushError {
-    FlushError::new(&shared.name, &shared.address, failure, FlushReport::default())
+/// A shutdown, and what came of it.
+struct Waiting {
+    shutdown: ShuttingDown,
+    result: Option<Result<FlushReport, FlushError>>,
 }
 
-fn shut_down(shared: &Arc<Shared>, deadline: Duration, until: Duration) -> Result<FlushReport, FlushError> {
-    let result = wait_for_flush(shared, deadline);
-    shared.stop();
-    let waker = this_thread();
-    shared.clock.wake_on_change(&waker);
-    loop {
-        let running = shared.with(|state| {
-            state.ended = Some(waker.clone());
-            state.running
-        });
-        if running == 0 || shared.clock.monotonic() >= until {
-            // What still runs hangs in a closure, or in a send; it ends by itself when that does.
-            let spooled = shared.with(|state| state.spooled);
-            return match (result, spooled) {
-                (Err(error), Some(points)) => error.spooled(points),
-                (result, _) => result,
-            };
-        }
-        park(shared, until);
+impl Pending for Waiting {
+    fn poll(&mut self, waker: &Waker) -> Poll<()> {
+        self.shutdown
+            .poll_result(waker)
+            .map(|result| self.result = Some(result))
+    }
+
+    fn remaining(&self) -> Duration {
+        self.shutdown.remaining()
     }
 }
 
@@ -348,16 +339,26 @@ impl Drop for Running {
             state.running -= 1;
             state.ended.clone()
         });
-        if let Some(ended) = ended {
-            ended.wake();
-        }
+        ended.into_iter().for_each(Waker::wake);
     }
+}
+
+// Const and without a destructor, so that it can be read while the thread ends.
+thread_local! {
+    /// The exporter that this thread belongs to, by its address; 0 if it does to none.
+    static EXPORTER: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Tells an exporter apart whose thread this is.
+pub(crate) fn exporter_of_this_thread() -> Option<usize> {
+    Some(EXPORTER.get()).filter(|exporter| *exporter != 0)
 }
 
 // The last parameter is dropped first: who waits for an end waits for that of the destination too.
 
 fn tick(running: Running, mut ticker: Ticker) {
     let shared = &running.0;
+    EXPORTER.set(Arc::as_ptr(shared) as usize);
     shared.clock.wake_on_change(&this_thread());
     while let Some(until) = ticker.step() {
         if !shared.take_woken(|state| &mut state.ticker) {
@@ -368,6 +369,7 @@ fn tick(running: Running, mut ticker: Ticker) {
 
 fn send(running: Running, mut sender: Sender) {
     let shared = &running.0;
+    EXPORTER.set(Arc::as_ptr(shared) as usize);
     shared.clock.wake_on_change(&this_thread());
     loop {
         match sender.step() {

@@ -56,6 +56,8 @@ pub(crate) enum FlushFailure {
     Stopped,
     /// The process is a fork of the one that started it.
     Forked,
+    /// One of its own threads exits the process, and can do nothing else.
+    OwnThread,
 }
 
 impl FlushError {
@@ -111,6 +113,11 @@ impl fmt::Display for FlushError {
             FlushFailure::Stopped => return formatter.write_str("is shut down; start another one"),
             FlushFailure::Forked => {
                 return formatter.write_str("was started before this process was forked; start another one here");
+            }
+            FlushFailure::OwnThread => {
+                return formatter.write_str(
+                    "cannot deliver, because one of its own threads exits the process; do not exit in a closure that it calls",
+                );
             }
             FlushFailure::Undelivered => formatter.write_str("could not deliver everything")?,
             FlushFailure::Deadline(after) => write!(formatter, "was not done within {after:?}")?,

@@ -43,8 +43,8 @@ pub(crate) struct State {
     pub(crate) sender: Worker,
     /// Threads that have not ended.
     pub(crate) running: usize,
-    /// Somebody who waits for `running` to come to nothing.
-    pub(crate) ended: Option<Waker>,
+    /// Who waits for `running` to come to nothing.
+    pub(crate) ended: Vec<Waker>,
     /// So many points were put into the spool at the end, and nothing else is left.
     pub(crate) spooled: Option<u64>,
     /// The process stood still: connections are not to be trusted.
@@ -153,7 +153,7 @@ impl Shared {
                 ticker: Worker::default(),
                 sender: Worker::default(),
                 running: 0,
-                ended: None,
+                ended: Vec::new(),
                 thawed: false,
             }),
         }

@@ -180,7 +180,7 @@ impl Job {
     /// - *Where the application has a handler*, or another library, that is called at once, once for each signal, and does not wait for
     ///   anything. Beside it the jobs that have asked for it deliver what there is so far, with the outcome `signal`, and go on: the
     ///   application may wind down, or not. What the guard is told afterwards counts, and is delivered with all that came later; dropped
-    ///   without a word, the outcome remains `signal`. A handler that ends the process by `_exit` should wait a little.
+    ///   without a word, or by an exit, the outcome remains `signal`.
     /// - *A signal that is ignored*, as `nohup` does it, is still ignored.
     ///
     /// Install handlers before the job is started: one that comes later takes the signal from the job, unless it calls what was

@@ -114,8 +114,8 @@ impl Core {
             }
             state.phase = Phase::Ending(until);
             match outcome {
-                // Dropped without a word, because the application winds down.
-                JobOutcome::Failure if state.signalled => JobOutcome::Signal,
+                // Nobody has said a word of it, because the application winds down.
+                JobOutcome::Failure | JobOutcome::Exit if state.signalled => JobOutcome::Signal,
                 outcome => outcome,
             }
         };

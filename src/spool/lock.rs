@@ -52,6 +52,15 @@ impl Lock {
     }
 }
 
+#[cfg(test)]
+impl Lock {
+    /// As it is in a child that was forked since.
+    pub(super) fn into_parents(mut self) -> Lock {
+        self.process = self.process.wrapping_sub(1);
+        self
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         // Closing the file would do, but not while a forked child has it open as well. The child itself must not give back

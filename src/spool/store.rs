@@ -30,8 +30,8 @@ pub(crate) struct Store {
     clock: SharedClock,
     /// The lock of who delivers what has this key.
     delivery: Option<Lock>,
-    /// The greatest order there was when the lease was taken.
-    leased: Option<u64>,
+    /// Names of the files that were there when the lease was taken.
+    leased: Option<Vec<String>>,
     /// Names of files that may be delivered, in this order, as of the last listing.
     waiting: VecDeque<String>,
     current: Option<Current>,
@@ -228,8 +228,8 @@ impl Store {
         if !self.take_delivery()? {
             return Ok(false);
         }
-        let files = self.list()?;
-        self.leased = Some(files.iter().map(|file| file.order).max().unwrap_or(0));
+        let own = self.list()?.into_iter().filter(|file| file.hash == self.hash);
+        self.leased = Some(own.map(|file| file.name).collect());
         Ok(true)
     }
 
@@ -237,9 +237,11 @@ impl Store {
     /// are deleted. Returns how many points they had, which are no losses; none without a lease.
     pub(crate) fn supersede(&mut self) -> Result<u64, SpoolError> {
         self.leave_to_parent();
-        let Some(leased) = self.leased else {
+        let Some(leased) = &mut self.leased else {
             return Ok(0);
         };
+        // What has the same name later is another file.
+        let leased = std::mem::take(leased);
         self.current = None;
         self.waiting.clear();
         let mut points: u64 = 0;
@@ -247,7 +249,7 @@ impl Store {
         let mut note = None;
         let files = self.list()?;
         for (file, header) in self.own_files(&files).into_iter().rev() {
-            if file.order > leased {
+            if !leased.contains(&file.name) {
                 continue;
             }
             let removed = self.directory.remove(&file.name);
@@ -649,6 +651,20 @@ impl Store {
     #[cold]
     fn error(&self, what: &str, fix: &str) -> SpoolError {
         SpoolError::new(self.directory.path(), what, fix)
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    /// With room for fewer files.
+    pub(super) fn with_most_files(self, most_files: usize) -> Self {
+        Store { most_files, ..self }
+    }
+
+    /// Gives it another file in the place of the one that it delivers, which is returned.
+    pub(super) fn exchange_current(&mut self, file: File) -> File {
+        let current = self.current.as_mut().expect("it delivers");
+        std::mem::replace(&mut current.file, file)
     }
 }
 

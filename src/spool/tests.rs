@@ -5,6 +5,7 @@ use super::{
     directory::{Directory, SPOOLED, State, TEMPORARY, stem},
     lock::Lock,
     record::{self, Header, Note, Unread},
+    store::{Losses, Size},
     *,
 };
 use crate::{clock::SharedClock, destination::BatchId, testing::ManualClock};

@@ -1,5 +1,5 @@
-//! Lines of EMF on the standard output of a real process, among those of its other threads: in a pipe that is read slowly, and in
-//! a file.
+//! Lines of EMF on the standard output of a real process, among those of its other threads: in a pipe that is read slowly, of a
+//! process that is frozen in the midst of it, and in a file.
 
 #![cfg(unix)]
 
@@ -9,7 +9,7 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Write},
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -107,12 +107,33 @@ fn read(lines: impl Iterator<Item = String>) -> u64 {
 
 #[test]
 fn lines_in_a_pipe_are_whole_among_those_of_other_threads() {
+    let found = read_from_pipe(|_, _| {});
+    assert_eq!(found, ROUNDS * SERIES);
+}
+
+#[test]
+fn lines_of_a_process_that_is_frozen_while_it_writes_are_whole() {
+    // The pipe is full by then, so it stands still in the midst of a line.
+    let found = read_from_pipe(|child, line| {
+        if line % 500 == 499 {
+            for signal in ["STOP", "CONT"] {
+                let kill = format!("kill -{signal} {}", child.id());
+                assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+            }
+        }
+    });
+    assert_eq!(found, ROUNDS * SERIES);
+}
+
+/// What the lines of a child come to that are read from a pipe; `disturb` is called behind each.
+fn read_from_pipe(disturb: impl Fn(&Child, usize)) -> u64 {
     let mut child = child().stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
     // It is read in small pieces, so that the pipe is full most of the time, and writes end anywhere.
     let pipe = BufReader::with_capacity(512, child.stdout.take().unwrap());
-    let found = read(pipe.lines().map(Result::unwrap));
+    let lines = pipe.lines().map(Result::unwrap).enumerate();
+    let found = read(lines.inspect(|(at, _)| disturb(&child, *at)).map(|(_, line)| line));
     assert!(child.wait().unwrap().success());
-    assert_eq!(found, ROUNDS * SERIES);
+    found
 }
 
 fn path(test: &str) -> PathBuf {

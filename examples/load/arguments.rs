@@ -1,6 +1,6 @@
 //! What the command line says.
 
-use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{fmt::Display, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
 pub const USAGE: &str = "\
 load [flags] URL...
@@ -14,6 +14,7 @@ Records a seeded workload, pushes it to every URL, and prints what was recorded.
   --interval-ms I  from one push to the next; by default 1000
   --seed K         what chance is made of; by default 1
   --delta          push increments where the protocol has a choice; by default totals
+  --spool DIR      keep what cannot be delivered by the end in a directory, and deliver what is there first; one for all URLs
   --serve ADDR     an address such as 127.0.0.1:9464, to be scraped while it runs
 
   otlp+http://HOST:PORT[/PATH]   OTLP over HTTP; to PATH if that ends in /v1/metrics, else to /v1/metrics below it
@@ -42,6 +43,7 @@ pub struct Arguments {
     pub interval: Duration,
     pub seed: u64,
     pub delta: bool,
+    pub spool: Option<PathBuf>,
     pub serve: Option<String>,
     pub urls: Vec<String>,
 }
@@ -57,6 +59,7 @@ impl Arguments {
             interval: Duration::from_secs(1),
             seed: 1,
             delta: false,
+            spool: None,
             serve: None,
             urls: Vec::new(),
         };
@@ -74,6 +77,7 @@ impl Arguments {
                 }
                 "--seed" => arguments.seed = number(&word, &value()?, 0..=u64::MAX)?,
                 "--delta" => arguments.delta = true,
+                "--spool" => arguments.spool = Some(value()?.into()),
                 "--serve" => arguments.serve = Some(value()?),
                 flag if flag.starts_with('-') => {
                     return Err(format!("{flag}: there is no such flag; --help shows all"));
@@ -103,8 +107,8 @@ mod tests {
 
     #[test]
     fn every_flag_is_read_and_the_rest_are_urls() {
-        let line =
-            "a --seconds 0.5 --threads 3 --series 7 --rate 1e4 --interval-ms 250 --seed 9 --delta --serve [::]:0 b";
+        let line = "a --seconds 0.5 --threads 3 --series 7 --rate 1e4 --interval-ms 250 --seed 9 --delta --spool /var/spool/load \
+                    --serve [::]:0 b";
         let expected = Arguments {
             seconds: 0.5,
             threads: 3,
@@ -113,6 +117,7 @@ mod tests {
             interval: Duration::from_millis(250),
             seed: 9,
             delta: true,
+            spool: Some("/var/spool/load".into()),
             serve: Some("[::]:0".to_owned()),
             urls: vec!["a".to_owned(), "b".to_owned()],
         };

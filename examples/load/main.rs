@@ -35,7 +35,7 @@ use std::{
 };
 use stop::Stop;
 use tally::Tally;
-use tidegauge::{Exporter, ExporterHandle, Registry};
+use tidegauge::{Exporter, ExporterHandle, Registry, Spool};
 use workload::Workload;
 
 /// How long the last push may take.
@@ -90,7 +90,13 @@ fn run(arguments: &Arguments, exporters: Vec<Exporter>) -> Result<(), Box<dyn Er
     }
     let exporters = exporters
         .into_iter()
-        .map(|exporter| exporter.interval(arguments.interval).start(&registry))
+        .map(|exporter| {
+            let exporter = exporter.interval(arguments.interval);
+            match &arguments.spool {
+                Some(directory) => exporter.spool(Spool::new(directory)).start(&registry),
+                None => exporter.start(&registry),
+            }
+        })
         .collect::<Result<Vec<_>, _>>()?;
 
     let tally = record(arguments, &workload, &stop);

@@ -64,11 +64,15 @@ pub fn push_last(exporter: &ExporterHandle, deadline: Duration) -> String {
     for (what, points) in [
         ("delivered", done.delivered_points),
         ("kept", report.kept),
+        ("spooled", done.spooled_points),
+        ("delivered_spooled", done.delivered_spooled_points),
         ("unclear", report.unclear),
         ("rejected", done.rejected_points),
         ("dropped_queue_full", done.dropped_queue_full_points),
         ("dropped_queue_bytes", done.dropped_queue_bytes_points),
         ("dropped_removed_series", done.dropped_removed_series_points),
+        ("dropped_spool_full", done.dropped_spool_full_points),
+        ("dropped_spool_age", done.dropped_spool_age_points),
         ("carried_over", done.carried_over_points),
         ("possible_duplicates", done.possible_duplicate_points),
     ] {

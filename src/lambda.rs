@@ -200,7 +200,8 @@ impl Lambda {
     ///
     /// # Errors
     ///
-    /// If not everything could be delivered; the rest is lost with the process.
+    /// If not everything could be delivered; the rest is lost with the process, unless the exporter has a
+    /// [spool](Exporter::spool) in a place that outlives it.
     pub fn shutdown(&self, deadline: SystemTime) -> Result<FlushReport, FlushError> {
         self.notice(Moment::now(&self.clock));
         self.exporter.shutdown(self.remaining(deadline))

@@ -73,7 +73,9 @@ use std::{
 ///
 /// A line is handed to the system in one piece. On a full disk the half that was written is cut off again, or if it cannot be,
 /// ended before the next line; what was not written is written later, as with every destination. Lines before it are not repeated.
-/// CloudWatch itself delivers at least once, so it may count a line twice now and then.
+/// Only if the process ends then, and has put the rest into a [spool](crate::Exporter::spool), does the next one write the payload from
+/// its beginning, and counts it as a possible duplicate. CloudWatch itself delivers at least once, so it may count a line twice now and
+/// then.
 ///
 /// While lines are written, the lock of [`std::io::stdout`] is held, so that no line of this process comes between: a flush that is waited
 /// for by a thread that holds the lock does not come to its end before the deadline. A pipe that nobody reads stops the exporter's thread, and

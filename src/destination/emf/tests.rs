@@ -1,7 +1,7 @@
 //! Settings and what is wrong with them; files that are not there, or full; payloads that were interrupted.
 
 use super::*;
-use crate::{Exporter, FamilySnapshot, Filter, Registry, RetryPolicy, transport::lines::Medium};
+use crate::{Exporter, FamilySnapshot, Filter, Registry, RetryPolicy, Spool, transport::lines::Medium};
 use proptest::prelude::*;
 use std::{
     collections::BTreeMap,
@@ -223,6 +223,56 @@ impl Medium for Faulty {
     fn is_at(&self, _: &Path) -> bool {
         true
     }
+}
+
+/// An exporter to a disk that takes what its script says, and the counter that it exports.
+fn to_disk(disk: &Faulty, spool: &Path) -> (crate::ExporterHandle, crate::Family<crate::Counter, 1>) {
+    let mut emf = EmfBuilder::to(LineTarget::Stdout).environment(false).build().unwrap();
+    emf.lines = Lines::to(disk.clone());
+    let registry = Registry::new();
+    let jobs = registry.counter("jobs", "Jobs.").labels(["name"]).register().unwrap();
+    let exporter = Exporter::new(emf)
+        .filter(without_own())
+        .spool(Spool::new(spool))
+        .interval(Duration::from_secs(3600))
+        .phase(false);
+    (exporter.start(&registry).unwrap(), jobs)
+}
+
+#[test]
+fn a_payload_that_was_interrupted_and_spooled_is_written_from_its_beginning_by_the_next_process_and_counted() {
+    let spool = path("spool");
+    // It takes a line, and is full for good.
+    let mut script: Script = vec![None; 10_000];
+    script.push(Some(10_000));
+    let disk = Faulty(Arc::new(Mutex::new(Disk {
+        script,
+        taken: Vec::new(),
+        can_take_back: true,
+    })));
+    let (exporter, jobs) = to_disk(&disk, &spool);
+    jobs.with(["a"]).add(3);
+    jobs.with(["b"]).add(4);
+    let error = exporter.shutdown(Duration::from_secs(2)).unwrap_err();
+    assert_eq!(error.report().spooled, 2, "{error}");
+
+    disk.with(|disk| disk.script.clear());
+    let (next, jobs) = to_disk(&disk, &spool);
+    jobs.with(["a"]).add(5);
+    next.flush(DEADLINE).unwrap();
+    let text = String::from_utf8(disk.with(|disk| disk.taken.clone())).unwrap();
+    let read = text.lines().map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        (
+            line["name"].as_str().unwrap().to_owned(),
+            line["jobs"].as_u64().unwrap(),
+        )
+    });
+    let read: Vec<_> = read.collect();
+    let expected = [("a", 3), ("a", 3), ("b", 4), ("a", 5)];
+    assert_eq!(read, expected.map(|(name, jobs)| (name.to_owned(), jobs)));
+    assert_eq!(next.stats().possible_duplicate_points, 2);
+    fs::remove_dir_all(spool).unwrap();
 }
 
 proptest! {

@@ -1,5 +1,7 @@
 //! The destination as a whole, against a server that plays a script.
 
+mod order;
+
 use super::{PushFormat, Pushgateway, PushgatewayBuilder};
 use crate::{
     Compression, Destination, Exporter, ExporterHandle, Filter, Registry, RetryPolicy, Secret,

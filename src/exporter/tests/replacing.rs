@@ -149,8 +149,8 @@ proptest! {
         for (_, intervals, flushes) in fates {
             jobs.inc();
             (0..intervals).for_each(|_| rig.interval());
-            if flushes {
-                let _ = rig.flush(SECOND * 3);
+            if flushes && rig.flush(SECOND * 3).is_ok() {
+                prop_assert_eq!(rig.far_end.total("jobs_total{}"), jobs.get() as f64);
             }
         }
         rig.far_end.with(|inner| inner.script.clear());

@@ -24,10 +24,11 @@
 //!
 //! - *Killed within a put*: the file is there afterwards, or a temporary one. Who next has `write.lock` makes a file of a temporary one
 //!   that is whole, and sets aside one that is torn.
-//! - *Killed while delivering*: each record is acknowledged by one byte at the end of the file once the far end has it. One
-//!   record at most, which had arrived and was not acknowledged yet, comes twice. Acknowledgements are not forced to the disk: after a
-//!   failure of the power, as much comes twice as the system had not written yet.
-//! - *No room*: a put evicts the oldest. It [notes](Losses::noted_points) in its own file what it evicted, because its
+//! - *Killed while delivering*: each record gets one byte at the end of the file when it is about to be sent, which is taken back when
+//!   the far end says clearly that it has not taken it, and another when the far end has it. One record at most, which had arrived and was not
+//!   acknowledged yet, comes twice; by its first byte it is counted as a possible duplicate. These bytes are not forced to the disk: after
+//!   a failure of the power, as much comes twice as the system had not written yet, uncounted.
+//! - *No room*: a put evicts the oldest. It notes in its own file what it evicted, because its
 //!   process is likely at its end; who delivers the first record of that file counts the note, and the same byte that acknowledges
 //!   the record says that the note is counted. A process that is killed takes along what it had counted and not reported, as with
 //!   all of its counts. A file that somebody delivers in the moment in which it is evicted may be counted and arrive.

@@ -15,7 +15,7 @@
 //! | 4, 45 each | the records: their number, and of each its length, its id (two numbers of 8 bytes), its points, its increments, its flags (1: it may have arrived already) and the CRC-32 of its bytes |
 //! | 4 | CRC-32 of the header, from the time to the last record's line; here the header ends |
 //! | n | the records' bytes, one after the other |
-//! | one each | for each record that is acknowledged, from the first: any byte |
+//! | 1 each | for each record, from the first, one byte when it is about to be sent and one when it is acknowledged: any bytes |
 
 use crate::destination::BatchId;
 use std::{
@@ -75,6 +75,8 @@ pub(super) struct Header {
     pub(super) records: Vec<Line>,
     /// How many records are acknowledged; not in the header, but by how much the file is longer.
     pub(super) acknowledged: usize,
+    /// The first record that is not acknowledged was about to be sent, and may have arrived.
+    pub(super) is_begun: bool,
 }
 
 /// What the header says of one record.
@@ -204,12 +206,16 @@ pub(super) fn read_header(file: &mut impl Read, length: u64) -> Result<Header, U
         .header(start)
         .ok_or(Unread::Flawed("its header makes no sense"))?;
     let end = header.records.last().map_or(start, |last| last.start + last.length);
-    let acknowledged = length
+    let marks = length
         .checked_sub(end)
         .ok_or(Unread::Flawed("its records are cut short"))?;
-    match usize::try_from(acknowledged) {
-        Ok(acknowledged) if acknowledged <= header.records.len() => Ok(Header { acknowledged, ..header }),
-        _ => Err(Unread::Flawed("it is longer than all of its acknowledgements")),
+    match usize::try_from(marks) {
+        Ok(marks) if marks <= header.records.len() * MARKS => Ok(Header {
+            acknowledged: marks / MARKS,
+            is_begun: marks % MARKS > 0,
+            ..header
+        }),
+        _ => Err(Unread::Flawed("it is longer than with all of its marks")),
     }
 }
 
@@ -317,6 +323,7 @@ impl<'a> Fields<'a> {
             evicted_through,
             records,
             acknowledged: 0,
+            is_begun: false,
         })
     }
 }
@@ -338,5 +345,7 @@ const LINE: usize = 5 * 8 + 1 + 4;
 /// Room for more than 300,000 records, and for no more memory than that.
 const MOST_HEADER: u64 = 16 * 1024 * 1024;
 const UNCLEAR: u8 = 1;
+/// Bytes that each record has at the end of the file when it is acknowledged.
+pub(super) const MARKS: usize = 2;
 /// As much of a record as is looked at at once.
 const PIECE: usize = 16 * 1024;

@@ -118,9 +118,9 @@ impl Store {
         if records.is_empty() {
             return Ok(());
         }
-        // Acknowledgements want room, too.
-        let length =
-            record::file_length(&self.key, records).and_then(|length| length.checked_add(records.len() as u64));
+        // Its marks want room, too.
+        let marks = (records.len() * record::MARKS) as u64;
+        let length = record::file_length(&self.key, records).and_then(|length| length.checked_add(marks));
         let Some(length) = length.filter(|length| *length <= self.max_bytes && self.most_files > 0) else {
             let what = format!(
                 "{} payloads of {} bytes in all are more than its {} bytes hold",
@@ -180,6 +180,44 @@ impl Store {
         }
     }
 
+    /// The payload that [`next`](Store::next) gave last is about to be sent: should this process end before there is an answer, whoever
+    /// sends it next knows that it may have arrived.
+    pub(crate) fn note_attempt(&mut self, entry: &Entry) -> Result<(), SpoolError> {
+        let current = self.current_of(entry)?;
+        if current.header.is_begun && current.header.acknowledged == current.position {
+            return Ok(());
+        }
+        match mark(current, true) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.failed("note that something of it is being sent", &error)),
+        }
+    }
+
+    /// The far end says clearly that it has not taken it, and no attempt before may have arrived.
+    pub(crate) fn take_back_attempt(&mut self, entry: &Entry) -> Result<(), SpoolError> {
+        let current = self.current_of(entry)?;
+        let header = &mut current.header;
+        if !header.is_begun || header.acknowledged != current.position {
+            return Ok(());
+        }
+        header.is_begun = false;
+        let shorter = |file: &File| file.set_len(file.metadata()?.len().saturating_sub(1));
+        match shorter(&current.file) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.failed("note that nothing of it has arrived", &error)),
+        }
+    }
+
+    /// The file that a payload is of, if it is the one that is being delivered.
+    fn current_of(&mut self, entry: &Entry) -> Result<&mut Current, SpoolError> {
+        self.leave_to_parent();
+        let is_current = |current: &Current| (&current.name, current.position) == (&entry.name, entry.position);
+        if !self.current.as_ref().is_some_and(is_current) {
+            return Err(self.unknown(entry));
+        }
+        Ok(self.current.as_mut().expect("it was looked at just now"))
+    }
+
     /// The far end has the payload that [`next`](Store::next) gave last, or will never take it: it is not given again, not even if this
     /// fails, for as long as the store is not released.
     pub(crate) fn acknowledge(&mut self, entry: &Entry) -> Result<(), SpoolError> {
@@ -206,7 +244,7 @@ impl Store {
             return Ok(());
         }
         // Also of those before it, if there was no room for their bytes.
-        let marked = mark(current);
+        let marked = mark(current, false);
         match removed.and(marked) {
             Ok(()) => Ok(()),
             Err(error) => Err(self.failed("acknowledge what was delivered from it", &error)),
@@ -371,7 +409,7 @@ impl Store {
                 id: line.id,
                 points: line.points,
                 increments: line.increments,
-                unclear: line.unclear,
+                unclear: line.unclear || (current.header.is_begun && current.header.acknowledged == current.position),
                 name: current.name.clone(),
                 position: current.position,
             })),
@@ -589,14 +627,19 @@ impl Losses {
     }
 }
 
-/// Appends the bytes that are missing for those records that are acknowledged.
-fn mark(current: &mut Current) -> io::Result<()> {
+/// Appends the marks that are missing for those records that are acknowledged, and for the next one if it is about to be sent.
+fn mark(current: &mut Current, begins: bool) -> io::Result<()> {
     use io::Write;
-    while current.header.acknowledged < current.position {
-        current.file.write_all(&[ACKNOWLEDGED])?;
-        current.header.acknowledged += 1;
+    let wanted = current.position * record::MARKS + usize::from(begins);
+    loop {
+        let header = &mut current.header;
+        if header.acknowledged * record::MARKS + usize::from(header.is_begun) >= wanted {
+            return Ok(());
+        }
+        current.file.write_all(&[MARK])?;
+        header.acknowledged += usize::from(header.is_begun);
+        header.is_begun = !header.is_begun;
     }
-    Ok(())
 }
 
 fn size_of(files: &[Listed]) -> Size {
@@ -608,7 +651,7 @@ fn size_of(files: &[Listed]) -> Size {
 
 const WRITE_LOCK: &str = "write.lock";
 
-const ACKNOWLEDGED: u8 = b'\n';
+const MARK: u8 = b'\n';
 
 /// So many files are listed in some hundredths of a second.
 const MOST_FILES: usize = 16_384;

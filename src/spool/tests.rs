@@ -14,7 +14,7 @@ use std::{
     fs::{self, File},
     io::Cursor,
     path::Path,
-    process::{Command, Output},
+    process::Command,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -83,6 +83,11 @@ impl Place {
     }
 
     /// The bytes of a file with these payloads.
+    /// What a file of these payloads takes, with all of its marks.
+    fn room_for(&self, payloads: &[&str]) -> u64 {
+        (self.file_of(payloads).len() + payloads.len() * super::record::MARKS) as u64
+    }
+
     fn file_of(&self, payloads: &[&str]) -> Vec<u8> {
         let other = Place::new();
         put(&mut other.store(), payloads);
@@ -363,10 +368,12 @@ fn acknowledgements_count_whatever_they_are() {
     let whole = place.file_of(&["first", "second!", "third"]);
     for (bytes, left) in [
         (&b""[..], &["first", "second!", "third"][..]),
-        (b"\0", &["second!", "third"]),
-        (b"\n\xff", &["third"]),
+        // The next one was about to be sent.
+        (b"\n", &["first", "second!", "third"]),
+        (b"\0\n", &["second!", "third"]),
+        (b"\0\n\xff\n", &["third"]),
         // Its deliverer could not delete it.
-        (b"\n\n\n", &[]),
+        (b"\n\n\n\n\n\n", &[]),
     ] {
         let place = Place::new();
         place.plant(1, SPOOLED, &[&whole, bytes].concat());
@@ -376,7 +383,7 @@ fn acknowledgements_count_whatever_they_are() {
         assert_eq!(place.names(), [""; 0]);
     }
     let place = Place::new();
-    place.plant(1, SPOOLED, &[&whole, &b"\n\n\n\n"[..]].concat());
+    place.plant(1, SPOOLED, &[&whole, &b"\n\n\n\n\n\n\n"[..]].concat());
     let mut store = place.store();
     assert_eq!(deliver_all(&mut store), [""; 0]);
     assert_eq!(store.take_losses(), losses(0, 0, 1));
@@ -408,8 +415,8 @@ fn a_file_that_breaks_while_it_is_delivered_is_set_aside() {
     assert_eq!(deliver(&mut store).unwrap(), "first");
     let path = place.path(&place.only_name());
     let mut bytes = fs::read(&path).unwrap();
-    // The last is the acknowledgement.
-    let last = bytes.len() - 2;
+    // The last two are the marks of the first record.
+    let last = bytes.len() - 3;
     bytes[last] ^= 1;
     fs::write(&path, bytes).unwrap();
     assert_eq!(deliver(&mut store), None);
@@ -765,7 +772,7 @@ fn a_temporary_file_is_left_to_its_writer() {
 #[test]
 fn the_oldest_go_when_there_is_no_room_and_are_counted_once() {
     let place = Place::new();
-    let file = place.file_of(&[&"x".repeat(1000)]).len() as u64 + 1;
+    let file = place.room_for(&[&"x".repeat(1000)]);
     let spool = place.spool().max_bytes(3 * file);
     let mut other = place.store_of(spool.clone(), "of another key");
     other.put(&[record(&[b'o'; 900])], Duration::ZERO).unwrap();
@@ -803,7 +810,7 @@ fn the_oldest_go_when_there_is_no_room_and_are_counted_once() {
 fn what_is_acknowledged_is_no_loss() {
     let place = Place::new();
     let long = "x".repeat(1000);
-    let length = place.file_of(&[&long, &long]).len() as u64 + 2;
+    let length = place.room_for(&[&long, &long]);
     let mut store = place.store_of(place.spool().max_bytes(length), KEY);
     put(&mut store, &[&long, &long]);
     deliver(&mut store).unwrap();
@@ -832,9 +839,7 @@ fn who_delivers_a_file_that_is_evicted_goes_on_with_the_next() {
 #[test]
 fn an_eviction_that_was_interrupted_is_ended_and_counted_once() {
     let place = Place::new();
-    let spool = place
-        .spool()
-        .max_bytes(place.file_of(&[&"c".repeat(1700)]).len() as u64 + 1);
+    let spool = place.spool().max_bytes(place.room_for(&[&"c".repeat(1700)]));
     // Killed just before the first victim goes, before the second, and before the renaming.
     for victims_left in (0..=2).rev() {
         let _ = fs::remove_dir_all(place.directory());
@@ -862,7 +867,7 @@ fn an_eviction_that_was_interrupted_is_ended_and_counted_once() {
 #[test]
 fn what_was_set_aside_goes_first_and_is_not_counted_again() {
     let place = Place::new();
-    let file = place.file_of(&[&"x".repeat(1000)]).len() as u64 + 1;
+    let file = place.room_for(&[&"x".repeat(1000)]);
     let mut store = place.store_of(place.spool().max_bytes(2 * file), KEY);
     put(&mut store, &[&"a".repeat(1000)]);
     place.clock.advance(Duration::from_secs(1));
@@ -878,7 +883,7 @@ fn what_was_set_aside_goes_first_and_is_not_counted_again() {
 #[test]
 fn what_is_larger_than_the_spool_is_an_error_and_costs_the_others_nothing() {
     let place = Place::new();
-    let length = place.file_of(&["x"]).len() as u64 + 1;
+    let length = place.room_for(&["x"]);
     let mut store = place.store_of(place.spool().max_bytes(length), KEY);
     put(&mut store, &["a"]);
     let error = try_put(&mut store, &["xx"]).unwrap_err().to_string();
@@ -1024,7 +1029,7 @@ fn what_something_newer_supersedes_goes() {
 fn what_replaces_takes_over_what_was_noted() {
     let place = Place::new();
     let long = "x".repeat(1000);
-    let length = place.file_of(&[&long]).len() as u64 + 1;
+    let length = place.room_for(&[&long]);
     let bounded = || {
         let spool = place.spool().max_bytes(length);
         Store::new(spool, KEY, true, SharedClock::new(place.clock.clone()))
@@ -1089,6 +1094,36 @@ fn a_path_that_cannot_be_a_directory_is_named() {
         assert_eq!(store.take_losses(), Losses::default());
     }
     assert_eq!(fs::read(&file).unwrap(), b"");
+}
+
+#[test]
+fn what_was_being_sent_when_its_deliverer_was_killed_may_have_arrived() {
+    let place = Place::new();
+    put(&mut place.store(), &["ab", "cd"]);
+    let mut killed = place.store();
+    let entry = killed.next().unwrap().unwrap();
+    assert!(!entry.unclear);
+    killed.note_attempt(&entry).unwrap();
+    killed.note_attempt(&entry).unwrap();
+    drop(killed);
+    let mut next = place.store();
+    let entry = next.next().unwrap().unwrap();
+    assert!(entry.unclear, "nobody knows of the attempt");
+    next.note_attempt(&entry).unwrap();
+    next.acknowledge(&entry).unwrap();
+    let entry = next.next().unwrap().unwrap();
+    assert!(text(&entry) == "cd" && !entry.unclear);
+    // An attempt that the far end has answered is none.
+    next.note_attempt(&entry).unwrap();
+    next.take_back_attempt(&entry).unwrap();
+    next.take_back_attempt(&entry).unwrap();
+    drop(next);
+    let mut last = place.store();
+    let entry = last.next().unwrap().unwrap();
+    assert!(text(&entry) == "cd" && !entry.unclear);
+    last.acknowledge(&entry).unwrap();
+    last.note_attempt(&entry).unwrap_err();
+    assert_eq!(place.names(), [""; 0]);
 }
 
 #[test]

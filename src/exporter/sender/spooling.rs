@@ -29,7 +29,7 @@ struct Spooled {
     entry: Entry,
     payload: Payload,
     first: Option<Duration>,
-    /// Nobody knows whether it arrived, perhaps sent by another process.
+    /// An attempt before may have arrived, perhaps of another process.
     unclear: bool,
     reloaded: bool,
 }
@@ -81,12 +81,16 @@ impl Sender {
                 self.reject_spooled(points, &message);
                 self.acknowledge_spooled(spooled);
             }
-            Verdict::Retry { after } => self.fail_spooled(spooled, now, after, &message),
+            Verdict::Retry { after } => {
+                self.take_back_attempt(&spooled);
+                self.fail_spooled(spooled, now, after, &message);
+            }
             Verdict::Unclear => {
                 spooled.unclear = true;
                 self.fail_spooled(spooled, now, None, &message);
             }
             Verdict::CarryOver { unauthorized } => {
+                self.take_back_attempt(&spooled);
                 if unauthorized
                     && !spooled.reloaded
                     && self.call("reload_credentials", |destination| destination.reload_credentials()) == Some(true)
@@ -151,6 +155,13 @@ impl Sender {
             telemetry.points.possible_duplicate.add(spooled.entry.increments);
             telemetry.payloads.possible_duplicate.inc();
         }
+        let noted = self
+            .spooling
+            .as_mut()
+            .map(|spooling| spooling.store.note_attempt(&spooled.entry));
+        if let Some(Err(error)) = noted {
+            self.spool_failed(&error);
+        }
         spooled.payload.begin_attempt();
         spooled.first.get_or_insert(now);
         let answer = self.try_send(&spooled.payload, now);
@@ -160,6 +171,20 @@ impl Sender {
         // Its place in the spool is given up now or never.
         let refusal = self.call("late_refusal", |destination| destination.late_refusal());
         refusal.flatten().unwrap_or(answer)
+    }
+
+    /// It has not arrived, unless it did by an attempt before.
+    fn take_back_attempt(&mut self, spooled: &Spooled) {
+        if spooled.unclear {
+            return;
+        }
+        let taken_back = self
+            .spooling
+            .as_mut()
+            .map(|spooling| spooling.store.take_back_attempt(&spooled.entry));
+        if let Some(Err(error)) = taken_back {
+            self.spool_failed(&error);
+        }
     }
 
     fn fail_spooled(&mut self, spooled: Spooled, now: Duration, asked: Option<Duration>, message: &str) {

@@ -65,7 +65,7 @@ impl Store {
                 Ok(header)
             });
         let header = match read {
-            Ok(header) if header.acknowledged == 0 => header,
+            Ok(header) if header.acknowledged == 0 && !header.is_begun => header,
             Ok(_) => return self.set_aside(&file.name, "it is longer than it was written"),
             Err(Unread::Flawed(why)) => return self.set_aside(&file.name, why),
             Err(Unread::Failed(_) | Unread::Newer) => return false,

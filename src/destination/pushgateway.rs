@@ -364,7 +364,12 @@ impl Destination for Pushgateway {
     }
 
     fn payload_format(&self) -> String {
-        self.compression.name().to_owned()
+        // What was to be added to a group would delete the rest of it if it were put.
+        let method = match self.method {
+            Method::Put => "PUT",
+            _ => "POST",
+        };
+        format!("{method} {} {}", self.format.content_type(), self.compression.name())
     }
 
     fn preferences(&self) -> Preferences {

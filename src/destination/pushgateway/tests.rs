@@ -9,6 +9,7 @@ use crate::{
     transport::http::tests::{PATIENCE, Script, Server, header, read_request},
 };
 use std::{
+    collections::HashSet,
     io::{Read, Write},
     net::TcpListener,
     sync::{
@@ -191,6 +192,20 @@ fn pushes_and_exporters_write_protobuf_where_they_are_told() {
     assert!(bodies[0].starts_with(load), "{:?}", bodies[0]);
     gateway.server.end();
     drop(exporter.shutdown(Duration::ZERO));
+}
+
+#[test]
+fn a_payload_that_waits_is_sent_in_the_way_that_it_was_meant_for() {
+    let builder = Pushgateway::builder("http://localhost:9091", "backup");
+    let formats = [
+        builder.clone(),
+        builder.clone().replace(false),
+        builder.clone().format(PushFormat::Protobuf),
+        builder.compression(Compression::Gzip),
+    ]
+    .map(|builder| builder.build().unwrap().payload_format());
+    let different: HashSet<&String> = formats.iter().collect();
+    assert_eq!(different.len(), formats.len(), "{formats:?}");
 }
 
 #[test]

@@ -149,7 +149,7 @@ pub(crate) fn watch_exit() {
 pub(crate) fn watch_exit() {}
 
 #[cfg(unix)]
-pub(crate) use signals::{Caught, catch_signals, die_of, is_dying, release_signals, take_caught};
+pub(crate) use signals::{Caught, catch_signals, die_of, forget_signals, is_dying, release_signals, take_caught};
 
 #[cfg(unix)]
 mod signals {
@@ -222,6 +222,13 @@ mod signals {
     pub(crate) fn release_signals() {
         TOLD.store(0, Ordering::Release);
         SIGNALS.iter().for_each(Signal::release);
+    }
+
+    /// In the child of a fork: what has come was for its parent.
+    pub(crate) fn forget_signals() {
+        for signal in &SIGNALS {
+            signal.noted.store(NOTHING, Ordering::Relaxed);
+        }
     }
 
     /// What has come since it was last asked.
@@ -368,7 +375,7 @@ mod signals {
                 if is_told {
                     tell(signal, PASSED_ON);
                 }
-                call(action, former.sa_flags, number, info, context);
+                call(action, former.sa_flags & libc::SA_SIGINFO != 0, number, info, context);
             }
         }
     }
@@ -383,8 +390,8 @@ mod signals {
     }
 
     /// Calls a handler as the system would.
-    fn call(action: libc::sighandler_t, flags: c_int, number: c_int, info: *mut siginfo_t, context: *mut c_void) {
-        if flags & libc::SA_SIGINFO != 0 {
+    fn call(action: libc::sighandler_t, is_told_more: bool, number: c_int, info: *mut siginfo_t, context: *mut c_void) {
+        if is_told_more {
             // SAFETY: neither the default nor ignoring, so it is a handler, and by its flag one of three arguments; they are those
             // that the system gave us.
             let action = unsafe {

@@ -20,7 +20,8 @@ use std::{
 };
 
 /// A running exporter, made by [`Exporter::start`](crate::Exporter::start). Dropping it delivers what there is, within its
-/// [drop deadline](crate::Exporter::drop_deadline), and ends its threads.
+/// [drop deadline](crate::Exporter::drop_deadline), and ends its threads. If it is never dropped, it delivers
+/// [when the process exits](crate::Exporter::flush_at_exit).
 #[must_use = "dropped, it is shut down"]
 pub struct ExporterHandle {
     /// None if its destination is disabled.

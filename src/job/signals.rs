@@ -9,7 +9,7 @@ use crate::{
         handle::Flush,
         shutdown::{self, Pending},
     },
-    job::report::JobOutcome,
+    job::{core::Core, report::JobOutcome},
     platform::{self, Caught},
     sync::Mutex,
 };
@@ -18,6 +18,7 @@ use std::{
     os::fd::AsFd,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
     thread,
     time::Duration,
@@ -57,6 +58,7 @@ impl Hold {
                     generation,
                     pipe: None,
                 };
+                platform::forget_signals();
             }
             holds.pipe
         };
@@ -124,7 +126,7 @@ fn answer(caught: Caught) {
     let jobs = Live::now().jobs_for_signals();
     jobs.iter().for_each(|job| job.signalled());
     log::info!("{name}: jobs deliver what they have; what becomes of them is the application's to say");
-    let flush = |job: &std::sync::Arc<crate::job::core::Core>| {
+    let flush = |job: &Arc<Core>| {
         let deadline = job.deadline();
         let flushes = job.exporters().iter().map(|exporter| exporter.flush_async(deadline));
         flushes.map(|flush| Flushing { flush, deadline }).collect::<Vec<_>>()

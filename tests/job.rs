@@ -509,14 +509,13 @@ mod unix {
     }
 
     fn two_jobs() -> Result<(), Box<dyn Error>> {
-        let one = nightly().end_on_signals().start(&Registry::new())?;
+        let _one = nightly().end_on_signals().start(&Registry::new())?;
         let other = Job::new("other").push_to(to_file("other")).end_on_signals();
         let _other = other.start(&Registry::new())?;
         let third = Job::new("third").end_on_signals().start(&Registry::new())?;
         // One that has ended takes nothing from the others.
         third.succeed();
         send_signal(libc::SIGTERM);
-        drop(one);
         wait_for_the_end()
     }
 

@@ -5,6 +5,8 @@
 //! signal, jobs are concluded first, so that every exporter has their outcomes; then all exporters are shut down at once, each
 //! within its own deadline.
 //!
+//! What was left behind is said so that somebody sees it.
+//!
 //! The thread that exits only waits: it may have lost its thread-local values, which a logger may want, and whoever holds a lock of
 //! a logger may have called `exit`. It waits for the longest deadline and a little more, whatever happens.
 
@@ -14,7 +16,12 @@ mod live;
 #[cfg(unix)]
 pub(crate) use live::{Live, at_exit};
 
-use crate::{exporter::state::Shared, job::core::Core, platform, sync::Mutex};
+use crate::{
+    exporter::{report::FlushError, state::Shared},
+    job::core::Core,
+    platform,
+    sync::Mutex,
+};
 use std::{
     io::{self, Write},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -56,9 +63,19 @@ pub(crate) fn list_job(job: &Arc<Core>) {
     live.jobs.push(Arc::downgrade(job));
 }
 
+/// Says what was left behind by whom, or `when`. What waits in a spool is somebody's who comes later.
+pub(crate) fn left_behind(when: &str, error: &FlushError) {
+    match error.is_spooled() {
+        true => drop(catch_unwind(AssertUnwindSafe(|| log::warn!("{when}: {error}")))),
+        false => alarm(&format!(
+            "{when}: not everything was delivered, and nobody will try again: {error}"
+        )),
+    }
+}
+
 /// Says something that somebody has to see: as an error of the log, or, where nobody takes that, on stderr, which for a job of cron ends up
 /// in a mail. It does not panic.
-pub(crate) fn alarm(text: &str) {
+fn alarm(text: &str) {
     let log = || {
         let is_taken = log::log_enabled!(log::Level::Error);
         if is_taken {

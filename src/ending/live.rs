@@ -2,11 +2,10 @@
 //!
 //! Jobs are concluded first, so that every exporter has their outcomes; then all exporters are shut down at once.
 
-use super::{LIVE, alarm};
+use super::{LIVE, left_behind};
 use crate::{
     exporter::{
         handle,
-        report::FlushError,
         shutdown::{self, Pending, ShuttingDown},
         state::Shared,
     },
@@ -87,7 +86,7 @@ impl Live {
             match ShuttingDown::begin(&exporter, deadline, own) {
                 Ok(ending) => waits.push(Wait::Exporter(ending)),
                 Err(error) if error.is_stopped() => waits.push(Wait::ExporterElsewhere(exporter)),
-                Err(error) => left_behind(&error),
+                Err(error) => left_behind("at the end of the process", &error),
             }
         }
         shutdown::wait_for_all(&mut waits);
@@ -108,7 +107,7 @@ impl Pending for Wait {
         match self {
             Wait::Exporter(exporter) => exporter.poll_result(waker).map(|result| {
                 if let Err(error) = result {
-                    left_behind(&error);
+                    left_behind("at the end of the process", &error);
                 }
             }),
             Wait::Job(job) => job.poll(waker),
@@ -171,13 +170,6 @@ fn end_on_a_thread(live: Live, patience: Duration) {
             live.into_iter().for_each(|live| live.end(JobOutcome::Exit, own));
         }
     }
-}
-
-/// Says of an exporter that nobody has seen to what was left behind, and of what.
-fn left_behind(error: &FlushError) {
-    alarm(&format!(
-        "at the end of the process not everything was delivered, and nobody will try again: {error}"
-    ));
 }
 
 /// What is not bounded by a deadline, such as a logger, gets so much time.

@@ -85,6 +85,18 @@ impl FlushError {
         &self.0.report
     }
 
+    /// Whether nothing is lost by it: all that was not delivered was put into the [spool](crate::Exporter::spool).
+    pub fn is_spooled(&self) -> bool {
+        let FlushReport {
+            kept,
+            rejected,
+            unclear,
+            spooled,
+            ..
+        } = self.0.report;
+        spooled > 0 && (kept, rejected, unclear) == (0, 0, 0)
+    }
+
     /// Whether the deadline was over before everything had been tried.
     pub fn is_timeout(&self) -> bool {
         matches!(self.0.reason, FlushFailure::Deadline(_))

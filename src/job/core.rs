@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     clock::SharedClock,
-    ending::alarm,
+    ending::left_behind,
     exporter::{
         handle::ExporterHandle,
         report::{FlushError, FlushReport},
@@ -273,10 +273,7 @@ impl Ending {
         };
         for (_, result) in &report.deliveries {
             if let Err(error) = result {
-                alarm(&format!(
-                    "job {:?}, which ended with {outcome}: not everything was delivered, and nobody will try again: {error}",
-                    core.name
-                ));
+                left_behind(&format!("job {:?}, which ended with {outcome}", core.name), error);
             }
         }
         let waiting = {

@@ -56,6 +56,14 @@ impl Pace {
         self.due = self.due.max(now) + gap;
         (done < 1.0 && self.due >= now + SHORTEST_WAIT).then_some(self.due)
     }
+
+    /// A payload was sent that is of no collection, one of perhaps many. Until when the next one is to wait, if at all.
+    pub(crate) fn sent_alone(&mut self, now: Duration, is_flushing: bool) -> Option<Duration> {
+        self.spread?;
+        let gap = if is_flushing { FLUSH_GAP } else { LONGEST_GAP };
+        self.due = self.due.max(now) + gap;
+        (self.due >= now + SHORTEST_WAIT).then_some(self.due)
+    }
 }
 
 #[cfg(test)]

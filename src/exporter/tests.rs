@@ -3,6 +3,7 @@
 
 mod packets;
 mod replacing;
+mod spooled_packets;
 mod spooling;
 
 use super::{Exporter, Parts, sender::Next, state::Flushing};

@@ -62,6 +62,11 @@ impl Sender {
         self.note_error(&message);
         self.retry.refused(now);
         self.journal.failed(now, self.retry.is_open(), &message);
+        self.take_back_provisional();
+    }
+
+    /// The payload before has not arrived, and what it held joins the next collection.
+    pub(super) fn take_back_provisional(&mut self) {
         if let Some(previous) = self.provisional.take() {
             self.restore(&previous);
             self.carry_over(previous.tally);

@@ -63,6 +63,10 @@ impl Sender {
         let points = spooled.payload.points() as u64;
         let answer = self.answer_to_spooled(&mut spooled, now);
         let now = self.shared.clock.monotonic();
+        match answer.blames_previous {
+            true => self.take_back_provisional(),
+            false => self.confirm(),
+        }
         let message = Journal::words(&answer.message);
         match answer.verdict {
             Verdict::Delivered { rejected } => {
@@ -106,6 +110,9 @@ impl Sender {
             }
         }
         self.count_activity();
+        if let Some(until) = self.pace.sent_alone(now, self.shared.is_flushing()) {
+            self.retry.pause(until);
+        }
         Some(Next::Again)
     }
 
@@ -330,27 +337,22 @@ impl Sender {
         self.count_spool();
     }
 
-    /// The bytes of everything that is not delivered, in the order in which it is to be: what may have arrived as it is, the rest
-    /// as it would be sent next.
+    /// The bytes of everything that is not delivered, in the order in which it is to be: payloads that wait for another try as they
+    /// are, the rest as it would be sent next.
     fn collect_rest(&mut self, unfinished: Option<Arc<Work>>) -> Vec<Kept> {
+        if self.replaces {
+            self.supersede();
+        }
         let parked = self.parked.drain(..).chain(self.flight.take());
         let flights: Vec<Flight> = parked.chain(self.deferred.drain(..)).collect();
         let mut kept: Vec<Kept> = Vec::new();
-        // What of the last collection is not in what is kept of it when it has been gone through.
-        let mut again = false;
         for flight in flights {
-            if flight.is_doubtful() {
-                // What has been counted since goes on from there.
-                self.acknowledge(&flight.work, &flight.claims, &flight.parts);
-                kept.push(Kept::of(flight));
-            } else {
-                again = true;
-                self.count_carried_over(flight.tally());
-            }
+            // What follows in the same series goes on from there.
+            self.acknowledge(&flight.work, &flight.claims, &flight.parts);
+            kept.push(Kept::of(flight));
         }
         if self.work.is_none() && self.shared.with(|state| state.queue.len() == 0) {
             self.work = unfinished.map(Progressing::again);
-            again = false;
         }
         loop {
             if self.work.is_none() && !self.begin_work() {
@@ -365,10 +367,9 @@ impl Sender {
                 .shared
                 .with(|state| (state.queue.len() == 0, std::mem::take(&mut state.progress.carrying) > 0));
             // A later collection has it all.
-            if is_last && !progressing.is_repeated && (again || carried) {
+            if is_last && carried && !progressing.is_repeated {
                 self.work = Some(Progressing::again(progressing.work));
             }
-            again = false;
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 /// What happens to a packet.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Fate {
+pub(super) enum Fate {
     Arrives,
     /// It is taken, and nobody hears more of it.
     Taken,
@@ -26,14 +26,14 @@ enum Fate {
 }
 
 #[derive(Default)]
-struct Network {
-    script: VecDeque<Fate>,
+pub(super) struct Network {
+    pub(super) script: VecDeque<Fate>,
     totals: BTreeMap<String, f64>,
     /// A packet that is on its way, and whether it vanishes.
     on_its_way: Option<(Vec<u8>, bool)>,
-    packets: usize,
+    pub(super) packets: usize,
     bytes: usize,
-    messages: usize,
+    pub(super) messages: usize,
 }
 
 impl Network {
@@ -58,16 +58,16 @@ impl Network {
 }
 
 #[derive(Clone)]
-struct PacketEnd {
+pub(super) struct PacketEnd {
     network: Arc<Mutex<Network>>,
     /// Lines in a packet.
     lines: usize,
     whole: bool,
-    spread: Option<Duration>,
+    pub(super) spread: Option<Duration>,
 }
 
 impl PacketEnd {
-    fn new(lines: usize) -> Self {
+    pub(super) fn new(lines: usize) -> Self {
         PacketEnd {
             network: Arc::default(),
             lines,
@@ -76,11 +76,11 @@ impl PacketEnd {
         }
     }
 
-    fn with<R>(&self, change: impl FnOnce(&mut Network) -> R) -> R {
+    pub(super) fn with<R>(&self, change: impl FnOnce(&mut Network) -> R) -> R {
         change(&mut self.network.lock().unwrap())
     }
 
-    fn total(&self, series: &str) -> f64 {
+    pub(super) fn total(&self, series: &str) -> f64 {
         self.with(|network| network.totals.get(series).copied().unwrap_or_default())
     }
 }
@@ -478,7 +478,7 @@ fn packets_are_spread_over_the_interval_and_hurried_by_a_flush() {
     assert!(took < SECOND / 8, "{took:?}");
 }
 
-fn fate() -> impl Strategy<Value = Fate> {
+pub(super) fn fate() -> impl Strategy<Value = Fate> {
     prop_oneof![
         3 => Just(Fate::Arrives),
         4 => Just(Fate::Taken),
@@ -491,7 +491,7 @@ fn fate() -> impl Strategy<Value = Fate> {
 }
 
 #[derive(Clone, Debug)]
-enum Act {
+pub(super) enum Act {
     Add(u8, u8),
     Observe(u8, u16),
     Cost(u8),
@@ -503,7 +503,7 @@ enum Act {
     Flush,
 }
 
-fn act() -> impl Strategy<Value = Act> {
+pub(super) fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         4 => (0..4_u8, 1..9_u8).prop_map(|(series, amount)| Act::Add(series, amount)),
         4 => (0..4_u8, 1..500_u16).prop_map(|(series, count)| Act::Observe(series, count)),

@@ -8,17 +8,17 @@ use std::{
 };
 
 /// A directory of the test's own, which goes with it.
-struct Directory(PathBuf);
+pub(super) struct Directory(pub(super) PathBuf);
 
 impl Directory {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("tidegauge-spooling-{}-{count}", std::process::id());
         Directory(std::env::temp_dir().join(name))
     }
 
-    fn files(&self) -> usize {
+    pub(super) fn files(&self) -> usize {
         let files = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
         files
             .filter(|file| file.file_name().to_string_lossy().ends_with(".spool"))
@@ -43,9 +43,9 @@ fn run(far_end: &FarEnd, directory: &Path) -> Rig {
     })
 }
 
-impl Rig {
+impl<F: Destination + Clone> Rig<F> {
     /// As a shutdown does it: a flush, and then the threads leave.
-    fn end(&mut self, deadline: Duration) -> Result<FlushReport, FlushError> {
+    pub(super) fn end(&mut self, deadline: Duration) -> Result<FlushReport, FlushError> {
         let result = self.flush(deadline);
         self.parts.shared.stop();
         assert_eq!(self.parts.sender.step(), Next::Stop);

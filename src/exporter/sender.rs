@@ -372,7 +372,8 @@ impl Sender {
         if !undelivered {
             self.journal.all_delivered(now);
         }
-        self.note_unfinished(work, undelivered);
+        let is_unfinished = undelivered || self.provisional.is_some();
+        self.note_unfinished(is_unfinished.then_some(work));
         self.shared.settle_flushes(now);
         // One may have been collected just now.
         if backlog > 1 && !self.shared.is_flushing() {

@@ -298,10 +298,10 @@ impl Sender {
         }
     }
 
-    /// A collection is through; `carried` says whether some of it is not delivered.
-    pub(super) fn note_unfinished(&mut self, work: Arc<Work>, carried: bool) {
+    /// A collection is through, of which not everything is known to be delivered for good.
+    pub(super) fn note_unfinished(&mut self, work: Option<Arc<Work>>) {
         if let Some(spooling) = &mut self.spooling {
-            spooling.unfinished = carried.then_some(work);
+            spooling.unfinished = work;
         }
     }
 
@@ -345,13 +345,22 @@ impl Sender {
         }
         let parked = self.parked.drain(..).chain(self.flight.take());
         let flights: Vec<Flight> = parked.chain(self.deferred.drain(..)).collect();
+        // What follows in the series of a payload that may have arrived has been left to another collection, and so has the rest of a
+        // point that was cut.
+        let is_left = flights
+            .iter()
+            .any(|flight| flight.is_doubtful() || flight.cut.is_some());
         let mut kept: Vec<Kept> = Vec::new();
         for flight in flights {
             // What follows in the same series goes on from there.
             self.acknowledge(&flight.work, &flight.claims, &flight.parts);
             kept.push(Kept::of(flight));
         }
-        if self.work.is_none() && self.shared.with(|state| state.queue.len() == 0) {
+        let is_behind = self.shared.with(|state| {
+            let progress = &state.progress;
+            state.queue.len() == 0 && (is_left || progress.carried > 0 || progress.carrying > 0)
+        });
+        if self.work.is_none() && is_behind {
             self.work = unfinished.map(Progressing::again);
         }
         loop {
@@ -367,7 +376,7 @@ impl Sender {
                 .shared
                 .with(|state| (state.queue.len() == 0, std::mem::take(&mut state.progress.carrying) > 0));
             // A later collection has it all.
-            if is_last && carried && !progressing.is_repeated {
+            if is_last && (carried || is_left) && !progressing.is_repeated {
                 self.work = Some(Progressing::again(progressing.work));
             }
         }

@@ -7,6 +7,8 @@
 pub(crate) mod compression;
 #[cfg(feature = "emf")]
 pub(crate) mod emf;
+#[cfg(any(feature = "otlp", feature = "pushgateway"))]
+mod http;
 #[cfg(feature = "otlp")]
 pub(crate) mod otlp;
 #[cfg(feature = "pushgateway")]

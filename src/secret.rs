@@ -83,7 +83,6 @@ impl Secret {
     }
 
     /// The value that was given last, if one ever was.
-    #[cfg(feature = "pushgateway")]
     pub(crate) fn last(&self) -> Option<&str> {
         self.value.as_deref()
     }

@@ -17,6 +17,7 @@ pub use builder::OtlpBuilder;
 use super::{
     Activity, Answer, Destination, Payload, Preferences, Temporality,
     compression::{Compression, gzip},
+    http::failed,
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -28,7 +29,7 @@ use crate::{
 };
 use answers::Reply;
 use resource::Resource;
-use std::{fmt, mem, time::Duration};
+use std::{fmt, time::Duration};
 
 /// Sends to an OpenTelemetry Collector, or anything else that receives OTLP over HTTP
 /// (<https://opentelemetry.io/docs/specs/otlp/>), as Prometheus 3 does.
@@ -76,9 +77,6 @@ pub struct Otlp {
     encoder: Encoder,
     /// A request before it is compressed.
     plain: Vec<u8>,
-    /// The client has found new credentials, and nobody was told.
-    credentials_changed: bool,
-    credential_reloads: u64,
 }
 
 /// Which values are sent as they stand, and which as what was added since the last delivery
@@ -261,9 +259,8 @@ impl Destination for Otlp {
         self.client.tell_problems();
         let response = match response {
             Ok(response) => response,
-            Err(failure) => return answers::failed(failure),
+            Err(failure) => return failed(failure),
         };
-        self.credentials_changed |= response.credentials_changed.unwrap_or(false);
         let wait = response.retry_after.as_deref();
         let reply = Reply {
             status: response.status,
@@ -277,9 +274,7 @@ impl Destination for Otlp {
     }
 
     fn reload_credentials(&mut self) -> bool {
-        let changed = mem::take(&mut self.credentials_changed) | self.client.reload();
-        self.credential_reloads += u64::from(changed);
-        changed
+        self.client.reload()
     }
 
     fn reconnect(&mut self) {
@@ -289,7 +284,7 @@ impl Destination for Otlp {
     fn activity(&self) -> Activity {
         Activity {
             connections: self.client.connections(),
-            credential_reloads: self.credential_reloads,
+            credential_reloads: self.client.reloads(),
             ..Activity::default()
         }
     }

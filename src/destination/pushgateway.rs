@@ -16,6 +16,7 @@ pub use format::PushFormat;
 use super::{
     Activity, Answer, Destination, Payload, Preferences, Verdict,
     compression::{Compression, gzip},
+    http::failed,
 };
 use crate::{
     exporter::points::Points,
@@ -114,9 +115,6 @@ pub struct Pushgateway {
     plain: Vec<u8>,
     /// Of the process whose connections these are; see `platform`.
     generation: u64,
-    /// The client has found new credentials, and nobody was told.
-    credentials_changed: bool,
-    credential_reloads: u64,
 }
 
 /// Why a push did not succeed, or a destination cannot be made: the message names what and where, the rule and the fix, and nothing that is
@@ -300,14 +298,8 @@ impl Pushgateway {
         });
         self.client.tell_problems();
         match response {
-            Ok(mut response) => {
-                self.credentials_changed |= response.credentials_changed.unwrap_or(false);
-                response.body.truncate(MOST_READ);
-                let text = String::from_utf8_lossy(&response.body);
-                response.body = self.client.without_credentials(&self.url, &text).into_bytes();
-                (Some(response.status), answers::classify(&response))
-            }
-            Err(failure) => (None, answers::failed(failure)),
+            Ok(response) => (Some(response.status), answers::classify(&response)),
+            Err(failure) => (None, failed(failure)),
         }
     }
 
@@ -399,9 +391,7 @@ impl Destination for Pushgateway {
     }
 
     fn reload_credentials(&mut self) -> bool {
-        let changed = mem::take(&mut self.credentials_changed) | self.client.reload();
-        self.credential_reloads += u64::from(changed);
-        changed
+        self.client.reload()
     }
 
     fn reconnect(&mut self) {
@@ -411,7 +401,7 @@ impl Destination for Pushgateway {
     fn activity(&self) -> Activity {
         Activity {
             connections: self.client.connections(),
-            credential_reloads: self.credential_reloads,
+            credential_reloads: self.client.reloads(),
             ..Activity::default()
         }
     }
@@ -429,6 +419,3 @@ impl fmt::Debug for Pushgateway {
             .finish_non_exhaustive()
     }
 }
-
-/// Bytes of the gateway's text that are looked at.
-const MOST_READ: usize = 8192;

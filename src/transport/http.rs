@@ -39,6 +39,7 @@ use proxy::{Gate, Proxies};
 use std::{
     fmt,
     io::Read,
+    mem,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -62,6 +63,9 @@ pub(crate) struct HttpClient {
     longest_use: Duration,
     /// What was wrong with credentials and certificates when that was last told.
     told: Vec<String>,
+    /// Credentials or certificates have changed since a refusal, and nobody was told.
+    has_changed: bool,
+    reloads: u64,
 }
 
 /// What a client is made of.
@@ -101,7 +105,7 @@ pub(crate) struct Request<'a> {
 
 /// What is done to a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), allow(dead_code))] // OTLP only posts, and nobody asks yet
+#[cfg_attr(not(test), allow(dead_code))] // nothing is asked for yet, and without gateways all is posted
 pub(crate) enum Method {
     Get,
     Post,
@@ -118,13 +122,11 @@ pub(crate) struct Response {
     pub(crate) content_type: Option<String>,
     /// Without what may be secret: to be shown, not to be asked.
     pub(crate) location: Option<String>,
-    /// At most 4 MiB, decompressed.
+    /// At most 4 MiB, decompressed, with asterisks over what it has of the request's credentials and query.
     pub(crate) body: Vec<u8>,
     /// Whether `body` is all of it: otherwise the connection broke, the time was over or the compression was bad in the middle of
     /// it, and the status is the answer.
     pub(crate) complete: bool,
-    /// Credentials and certificates are read again at once after 401 and 403: whether one has changed.
-    pub(crate) credentials_changed: Option<bool>,
 }
 
 /// A request without an answer. The message is one bounded line that names the URL without credentials and query.
@@ -189,6 +191,8 @@ impl HttpClient {
             look_up: Arc::new(system),
             longest_use: LONGEST_USE,
             told: Vec::new(),
+            has_changed: false,
+            reloads: 0,
         })
     }
 
@@ -209,9 +213,9 @@ impl HttpClient {
         }
         let answered = self.answer(&request, deadline);
         match answered {
-            Ok(mut response) => {
+            Ok(response) => {
                 if let 401 | 403 = response.status {
-                    response.credentials_changed = Some(self.reload());
+                    self.has_changed |= self.read_again();
                 }
                 Ok(response)
             }
@@ -225,9 +229,21 @@ impl HttpClient {
         }
     }
 
-    /// Reads credentials and certificates again at once; says whether one has changed. After a change of certificates,
-    /// connections are made anew.
+    /// Reads credentials and certificates again at once; says whether one has changed, now or at a refusal (401, 403) that
+    /// nobody has asked about yet.
     pub(crate) fn reload(&mut self) -> bool {
+        let changed = mem::take(&mut self.has_changed) | self.read_again();
+        self.reloads += u64::from(changed);
+        changed
+    }
+
+    /// How often [`reload`](HttpClient::reload) has said that something has changed.
+    pub(crate) fn reloads(&self) -> u64 {
+        self.reloads
+    }
+
+    /// After a change of certificates, connections are made anew.
+    fn read_again(&mut self) -> bool {
         let of_headers = self.headers.reload();
         let of_tls = self.tls.refresh(true);
         if of_tls {
@@ -262,20 +278,6 @@ impl HttpClient {
         self.told = problems;
     }
 
-    /// What a server says, without the credentials that it was sent: some send back what they do not understand. Those of a few
-    /// characters stay, which would be found everywhere.
-    #[cfg(feature = "pushgateway")]
-    pub(crate) fn without_credentials(&self, url: &HttpUrl, text: &str) -> String {
-        let mut shown = text.to_owned();
-        let of_url = url.authorization.iter().flat_map(|value| headers::credentials(value));
-        for credential in self.headers.credentials().chain(of_url) {
-            if credential.chars().count() >= SHORTEST_CREDENTIAL {
-                shown = shown.replace(&credential, "…");
-            }
-        }
-        shown
-    }
-
     fn answer(&mut self, request: &Request<'_>, deadline: Instant) -> Result<Response, Failure> {
         let url = request.url;
         let gate = self.proxies.gate(url.secure, url.host(), url.port()).cloned();
@@ -283,7 +285,10 @@ impl HttpClient {
             .as_ref()
             .and_then(|gate| gate.forward.as_ref())
             .filter(|_| !url.secure);
-        let lines = self.lines(request, forward.and_then(|forward| forward.authorization.as_deref()));
+        let to_proxy = forward.and_then(|forward| forward.authorization.as_deref());
+        let lines = self.lines(request, to_proxy);
+        // Now, because after a refusal there may be others.
+        let secrets = self.secrets(url, to_proxy);
         let target = match forward {
             Some(_) => format!("{}{}", url.origin_text(), url.target()),
             None => url.target(),
@@ -299,19 +304,32 @@ impl HttpClient {
             .map_err(|error| judge(error, may_have_left, request.timeout))?
             .into_parts();
         let status = head.status.as_u16();
-        let (body, complete) = read(&mut body).ok_or_else(|| {
+        let (mut body, complete) = read(&mut body).ok_or_else(|| {
             let message = format!("the answer {status} has a body of more than 4 MiB, which is not read");
             Failure::new(FailureKind::Unreadable, message)
         })?;
+        cover(&mut body, &secrets);
+        let text = |name| text(&head.headers, name, &secrets);
         Ok(Response {
             status,
-            retry_after: text(&head.headers, http::header::RETRY_AFTER),
-            content_type: text(&head.headers, http::header::CONTENT_TYPE),
-            location: text(&head.headers, http::header::LOCATION).map(|location| redact::url(&location)),
+            retry_after: text(http::header::RETRY_AFTER),
+            content_type: text(http::header::CONTENT_TYPE),
+            location: text(http::header::LOCATION).map(|location| redact::url(&location)),
             body,
             complete,
-            credentials_changed: None,
         })
+    }
+
+    /// What this request sends that nobody is to be shown, the longest first: one may be a part of another. Few characters are no
+    /// secret, and would be found everywhere.
+    fn secrets(&self, url: &HttpUrl, to_proxy: Option<&str>) -> Vec<String> {
+        let authorizations = url.authorization.as_deref().into_iter().chain(to_proxy);
+        let query = url.query().unwrap_or_default().split('&').map(str::to_owned);
+        let mut secrets: Vec<String> = authorizations.flat_map(headers::credentials).chain(query).collect();
+        secrets.extend(self.headers.credentials());
+        secrets.retain(|secret| secret.len() >= SHORTEST_SECRET);
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets
     }
 
     /// The header lines that ureq is not told.
@@ -447,9 +465,26 @@ fn read(body: &mut Body) -> Option<(Vec<u8>, bool)> {
     (bytes.len() as u64 <= LARGEST_BODY).then_some((bytes, whole))
 }
 
-fn text(headers: &HeaderMap, name: http::HeaderName) -> Option<String> {
-    let value = headers.get(name)?.to_str().ok()?;
-    Some(redact::line(value, HEADER_CHARACTERS))
+fn text(headers: &HeaderMap, name: http::HeaderName, secrets: &[String]) -> Option<String> {
+    let mut value = headers.get(name)?.to_str().ok()?.as_bytes().to_vec();
+    cover(&mut value, secrets);
+    Some(redact::line(&String::from_utf8_lossy(&value), HEADER_CHARACTERS))
+}
+
+/// Writes asterisks over secrets, which some servers send back with what they do not understand. No length changes, so a message
+/// in protobuf can still be read.
+fn cover(bytes: &mut [u8], secrets: &[String]) {
+    for secret in secrets {
+        let mut rest = &mut *bytes;
+        while let Some(at) = rest
+            .windows(secret.len())
+            .position(|window| window == secret.as_bytes())
+        {
+            rest = &mut rest[at..];
+            rest[..secret.len()].fill(b'*');
+            rest = &mut rest[secret.len()..];
+        }
+    }
 }
 
 /// What an error means for the request.
@@ -507,7 +542,6 @@ const OUTPUT_BUFFER: usize = 16 * 1024;
 
 const HEADER_CHARACTERS: usize = 500;
 
-#[cfg(feature = "pushgateway")]
-const SHORTEST_CREDENTIAL: usize = 6;
+const SHORTEST_SECRET: usize = 6;
 
 const MESSAGE_CHARACTERS: usize = 400;

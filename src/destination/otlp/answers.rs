@@ -24,10 +24,9 @@ use super::{
     Protocol,
     protobuf::{Fields, Malformed, Value},
 };
-use crate::{
-    destination::Answer,
-    redact,
-    transport::http::{Failure, FailureKind},
+use crate::destination::{
+    Answer,
+    http::{redirected, words},
 };
 use std::time::Duration;
 
@@ -61,29 +60,12 @@ pub(super) fn classify(protocol: Protocol, points: u64, reply: Reply<'_>) -> Ans
                 cleaned(reply.body)
             )),
         },
-        300..400 => {
-            let target = match reply.location {
-                Some(location) => format!("to {}", redact::url(location)),
-                None => "to nowhere".to_owned(),
-            };
-            Answer::carry_over(format!(
-                "it answered {status} and redirects {target}; redirects are not followed: set the endpoint to where it should go"
-            ))
-        }
+        300..400 => redirected(status, reply.location, ": set the endpoint to where it should go"),
         400 => Answer::rejected(said(reply)),
         401 | 403 => Answer::unauthorized(said(reply)),
         413 => Answer::too_large(said(reply)),
         429 | 502 | 503 | 504 => Answer::retry(said(reply)).after(reply.retry_after),
         _ => Answer::carry_over(said(reply)),
-    }
-}
-
-/// What the lack of an answer means.
-pub(super) fn failed(failure: Failure) -> Answer {
-    match failure.kind {
-        FailureKind::NotSent => Answer::retry(failure.message),
-        FailureKind::Unclear | FailureKind::Unreadable => Answer::unclear(failure.message),
-        FailureKind::Tls => Answer::carry_over(failure.message),
     }
 }
 
@@ -219,15 +201,11 @@ fn described(content_type: Option<&str>) -> String {
 
 /// How a text from a server begins, in one line.
 fn cleaned(text: &[u8]) -> String {
-    let line = redact::line(&String::from_utf8_lossy(&text[..text.len().min(MOST_READ)]), MOST_SHOWN);
-    line.trim().to_owned()
+    words(text, MOST_SHOWN)
 }
 
 /// Characters of a server's text that are passed on.
 const MOST_SHOWN: usize = 200;
-
-/// Bytes of a server's text that are looked at.
-const MOST_READ: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -349,19 +327,6 @@ mod tests {
                 expected.verdict,
                 "{code}"
             );
-        }
-    }
-
-    #[test]
-    fn no_answer_says_whether_the_request_may_have_arrived() {
-        for (kind, expected) in [
-            (FailureKind::NotSent, Answer::retry("why")),
-            (FailureKind::Unclear, Answer::unclear("why")),
-            (FailureKind::Unreadable, Answer::unclear("why")),
-            (FailureKind::Tls, Answer::carry_over("why")),
-        ] {
-            let message = "why".to_owned();
-            assert_eq!(failed(Failure { kind, message }), expected);
         }
     }
 

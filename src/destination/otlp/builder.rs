@@ -315,8 +315,6 @@ impl OtlpBuilder {
             scope: self.scope,
             encoder,
             plain: Vec::new(),
-            credentials_changed: false,
-            credential_reloads: 0,
         })
     }
 }

@@ -19,9 +19,11 @@
 
 use crate::{
     clock::{Clock, SystemClock},
-    destination::Answer,
-    redact,
-    transport::http::{Failure, FailureKind, Response, retry_after},
+    destination::{
+        Answer,
+        http::{redirected, words},
+    },
+    transport::http::{Response, retry_after},
 };
 
 /// What the gateway says by an answer.
@@ -34,7 +36,7 @@ pub(super) fn classify(response: &Response) -> Answer {
             said()
         )),
         200..300 => Answer::delivered(),
-        300..400 => Answer::carry_over(redirected(response)),
+        300..400 => redirected(status, response.location.as_deref(), NOT_FOLLOWED),
         400 => Answer::rejected(said()),
         401 | 403 => Answer::unauthorized(said()),
         413 => Answer::rejected(format!(
@@ -49,27 +51,6 @@ pub(super) fn classify(response: &Response) -> Answer {
     }
 }
 
-/// What the lack of an answer means.
-pub(super) fn failed(failure: Failure) -> Answer {
-    match failure.kind {
-        FailureKind::NotSent => Answer::retry(failure.message),
-        FailureKind::Unclear | FailureKind::Unreadable => Answer::unclear(failure.message),
-        FailureKind::Tls => Answer::carry_over(failure.message),
-    }
-}
-
-fn redirected(response: &Response) -> String {
-    let target = match &response.location {
-        Some(location) => format!("to {}", redact::url(location)),
-        None => "to nowhere".to_owned(),
-    };
-    format!(
-        "it answered {} and redirects {target}; redirects are not followed, because after most of them a push would arrive \
-         as a request for a page: set the URL to where the gateway itself is, with its `--web.route-prefix` if it has one",
-        response.status
-    )
-}
-
 /// The status, and how what the gateway says about it begins.
 fn said(response: &Response) -> String {
     let hint = match response.status {
@@ -78,7 +59,7 @@ fn said(response: &Response) -> String {
         }
         _ => "",
     };
-    let text = redact::line(&String::from_utf8_lossy(&response.body), MOST_SHOWN);
+    let text = words(&response.body, MOST_SHOWN);
     let colon = if text.is_empty() { "" } else { ": " };
     format!("it answered {}{hint}{colon}{text}", response.status)
 }
@@ -91,6 +72,11 @@ fn is_page(response: &Response) -> bool {
 
 /// Characters of the gateway's text that are passed on: what disagrees is named with all its labels, some of it twice.
 const MOST_SHOWN: usize = 1000;
+
+/// Why redirects are not, and what to do.
+const NOT_FOLLOWED: &str = ", because after most of them a push would arrive as a request for a page: set the URL to where the \
+                            gateway itself is, with its `--web.route-prefix` if it has one";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,7 +91,6 @@ mod tests {
             location: None,
             body: body.to_vec(),
             complete: true,
-            credentials_changed: None,
         }
     }
 

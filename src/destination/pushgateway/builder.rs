@@ -239,8 +239,6 @@ impl PushgatewayBuilder {
             own_metrics: self.own_metrics,
             plain: Vec::new(),
             generation: platform::generation(),
-            credentials_changed: false,
-            credential_reloads: 0,
         })
     }
 }

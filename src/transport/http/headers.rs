@@ -77,7 +77,6 @@ impl Headers {
     }
 
     /// The values that were sent last, and what they were made of: nothing of these is to be shown.
-    #[cfg(feature = "pushgateway")]
     pub(super) fn credentials(&self) -> impl Iterator<Item = String> {
         self.headers.iter().flat_map(|header| {
             let value = header.secret.last().unwrap_or_default();
@@ -128,7 +127,6 @@ pub(super) fn basic(user: &str, password: &str) -> String {
 }
 
 /// What is secret in a value of [`basic`]: how it was sent, and the password.
-#[cfg(feature = "pushgateway")]
 pub(super) fn credentials(basic: &str) -> Vec<String> {
     let encoded = basic.strip_prefix("Basic ").unwrap_or(basic);
     let decoded = BASE64_STANDARD.decode(encoded).unwrap_or_default();

@@ -178,7 +178,6 @@ fn a_request_arrives_whole_and_its_answer_too() {
         location: None,
         body: b"late".to_vec(),
         complete: true,
-        credentials_changed: None,
     };
     assert_eq!(post(&mut client, &server.url()), Ok(expected));
     let url = server.url();
@@ -563,22 +562,71 @@ fn credentials_are_read_again_after_a_refusal() {
         ..HttpSettings::default()
     });
     let sent = |client: &mut HttpClient| {
-        let changed = post(client, &server.url()).unwrap().credentials_changed;
-        (told.recv().unwrap().unwrap(), changed)
+        post(client, &server.url()).unwrap();
+        told.recv().unwrap().unwrap()
     };
-    assert_eq!(sent(&mut client), ("Bearer old".to_owned(), None));
+    assert_eq!(sent(&mut client), "Bearer old");
+    assert!(!client.reload());
     folder.write("token", "new");
     // Not looked at again so soon.
-    assert_eq!(sent(&mut client), ("Bearer old".to_owned(), Some(true)));
+    assert_eq!(sent(&mut client), "Bearer old");
     std::fs::remove_file(&path).unwrap();
-    assert_eq!(sent(&mut client), ("Bearer new".to_owned(), Some(false)));
+    // At the refusal it was.
+    assert!(client.reload());
+    assert!(!client.reload());
+    assert_eq!(sent(&mut client), "Bearer new");
     let problems = client.problems();
     assert!(
         problems.len() == 1 && problems[0].contains("`Authorization`"),
         "{problems:?}"
     );
-    assert_eq!(sent(&mut client), ("Bearer new".to_owned(), None));
+    assert_eq!(sent(&mut client), "Bearer new");
+    assert!(!client.reload());
+    assert_eq!(client.reloads(), 1);
     server.end();
+}
+
+#[test]
+fn what_a_server_sends_back_of_secrets_is_covered() {
+    let folder = Folder::new("http-echo");
+    let path = folder.write("token", "first-token");
+    for status in ["200 OK", "401 Unauthorized"] {
+        folder.write("token", "first-token");
+        let path_of_server = path.clone();
+        let server = Server::start(vec![Box::new(move |mut stream| {
+            let (head, _) = read_request(&mut stream);
+            // Read again after a refusal: what is covered is what was sent.
+            std::fs::write(path_of_server, "second-token").unwrap();
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{head}",
+                header(&head, "authorization").unwrap(),
+                head.len()
+            );
+            stream.write_all(answer.as_bytes()).unwrap();
+        })]);
+        let mut headers = Headers::default();
+        headers.insert_bearer(Secret::file(&path)).unwrap();
+        headers.insert("X-Scope", "tenant-7".into()).unwrap();
+        headers.insert("X-Long", "not first-token".into()).unwrap();
+        let mut client = client(HttpSettings {
+            headers,
+            proxy: ProxySettings::Url(format!("http://me:open%20sesame@{}", server.address)),
+            ..HttpSettings::default()
+        });
+        let answer = post(&mut client, &url("http://far.test/v1/metrics?key=of-the-url&x=y")).unwrap();
+        let shown = String::from_utf8(answer.body).unwrap();
+        for secret in ["first-token", "not first", "tenant-7", "bWU6b3Blb", "of-the-url"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+        assert_eq!(answer.content_type.as_deref(), Some("Bearer ***********"));
+        // A length that is told somewhere in an answer is still right.
+        assert!(
+            shown.starts_with("POST http://far.test/v1/metrics?**************&x=y HTTP/1.1\r\n"),
+            "{shown}"
+        );
+        assert!(shown.ends_with("\r\n\r\n"), "{shown}");
+        server.end();
+    }
 }
 
 #[test]

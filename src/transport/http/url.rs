@@ -115,6 +115,11 @@ impl HttpUrl {
         }
     }
 
+    /// What follows the path, which may be secret.
+    pub(super) fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
     /// What the request line asks for.
     pub(super) fn target(&self) -> String {
         let HttpUrl { path, below, .. } = self;

@@ -3,8 +3,9 @@
 use crate::program::{Folder, INSTALL, installed, project};
 use std::{fs, process::Command};
 
-/// A minute a sample. The last push of `quiet` comes at minute 9; `stuck` cannot deliver from minute 0 on; `losing` has three
-/// kinds of loss.
+/// A minute a sample, an hour where it is about jobs. The last push of `quiet` comes at minute 9; `stuck` cannot deliver from minute
+/// 0 on; what loses something does so in three ways. Of the jobs `fine` succeeds at hours 0, 24 and 48, `failing` and `gone` did at
+/// hour 0 alone, and `hopeless` never.
 const TESTS: &str = r#"
 rule_files: [rules.yaml]
 evaluation_interval: 1m
@@ -67,6 +68,70 @@ tests:
             exp_annotations: {summary: "exploding loses metrics"}
       - eval_time: 40m
         alertname: MetricsLost
+  - interval: 1h
+    input_series:
+      - series: batch_job_last_success_timestamp_seconds{job="nightly", batch_job="fine"}
+        values: 0x23 86400x23 172800x23
+      - series: batch_job_outcome{job="nightly", batch_job="fine", outcome="success"}
+        values: 1x71
+      - series: batch_job_last_success_timestamp_seconds{job="nightly", batch_job="failing"}
+        values: 0x71
+      - series: batch_job_outcome{job="nightly", batch_job="failing", outcome="success"}
+        values: 1x23 0x47
+      - series: batch_job_last_success_timestamp_seconds{job="other", batch_job="gone"}
+        values: 0x71
+      - series: batch_job_outcome{job="other", batch_job="gone", outcome="success"}
+        values: 1x71
+      - series: batch_job_outcome{job="new", batch_job="hopeless", outcome="success"}
+        values: _x40 0x30
+      - series: batch_job_outcome{job="new", batch_job="hopeless", outcome="panic"}
+        values: _x40 1x30
+    alert_rule_test:
+      - eval_time: 25h
+        alertname: JobOverdue
+      - eval_time: 30h
+        alertname: JobOverdue
+        exp_alerts:
+          - exp_labels: {severity: page, job: nightly, batch_job: failing}
+            exp_annotations: {summary: "failing is without a success"}
+          - exp_labels: {severity: page, job: other, batch_job: gone}
+            exp_annotations: {summary: "gone is without a success"}
+      - eval_time: 60h
+        alertname: JobOverdue
+        exp_alerts:
+          - exp_labels: {severity: page, job: nightly, batch_job: failing}
+            exp_annotations: {summary: "failing is without a success"}
+          - exp_labels: {severity: page, job: other, batch_job: gone}
+            exp_annotations: {summary: "gone is without a success"}
+          - exp_labels: {severity: page, job: new, batch_job: hopeless, outcome: success}
+            exp_annotations: {summary: "hopeless is without a success"}
+  - interval: 1m
+    input_series:
+      - series: push_time_seconds{job="fine", instance=""}
+        values: 60+60x30
+      - series: push_failure_time_seconds{job="fine", instance=""}
+        values: 0x30
+      - series: push_time_seconds{job="again", instance=""}
+        values: 60x9 600x20
+      - series: push_failure_time_seconds{job="again", instance=""}
+        values: 0x4 300x25
+      - series: push_time_seconds{job="never", instance=""}
+        values: 0x30
+      - series: push_failure_time_seconds{job="never", instance=""}
+        values: _x14 900x15
+    alert_rule_test:
+      - eval_time: 4m
+        alertname: PushRefused
+      - eval_time: 7m
+        alertname: PushRefused
+        exp_alerts:
+          - exp_labels: {severity: page, job: again}
+            exp_annotations: {summary: "the gateway refuses what again pushes"}
+      - eval_time: 20m
+        alertname: PushRefused
+        exp_alerts:
+          - exp_labels: {severity: page, job: never}
+            exp_annotations: {summary: "the gateway refuses what never pushes"}
 "#;
 
 #[test]

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 use tidegauge::{
-    Compression, Exporter, ExporterHandle, PushFormat, Pushgateway, PushgatewayBuilder, Registry, RetryPolicy,
+    Compression, Exporter, ExporterHandle, Job, PushFormat, Pushgateway, PushgatewayBuilder, Registry, RetryPolicy,
 };
 
 /// Further lines of the configuration of a scrape, as a gateway wants it.
@@ -96,6 +96,53 @@ fn prometheus_reads_from_the_gateway_what_was_pushed() {
         assert!(!prometheus.has(r#"{job="batch",instance!=""}"#));
         assert!(prometheus.has(r#"push_failure_time_seconds{job="batch"} == 0"#));
     }
+}
+
+#[test]
+#[ignore = "needs the servers of .ci/servers"]
+fn what_the_readme_s_alerts_for_jobs_ask_for_is_there() {
+    let gateway = Gateway::start();
+    let nightly = || {
+        let registry = Registry::new();
+        let destination = group(&gateway, "batch").replace(false).build().unwrap();
+        let job = Job::new("nightly").push_to(Exporter::new(destination));
+        (job.start(&registry).unwrap(), registry)
+    };
+    let settings = Settings {
+        scrape: &SCRAPE_OFTEN,
+        ..Settings::of(Release::V3_15)
+    };
+    let mut prometheus = Prometheus::start(settings, gateway.address);
+    let success = r#"batch_job_last_success_timestamp_seconds{batch_job="nightly"}"#;
+    let outcome = r#"batch_job_outcome{batch_job="nightly",outcome="success"}"#;
+
+    let (run, _registry) = nightly();
+    assert!(run.fail("on purpose").is_delivered());
+    wait_until("a failure is scraped", || prometheus.has(&format!("{outcome} == 0")));
+    assert!(prometheus.has(&format!("{outcome} unless ignoring (outcome) {success}")));
+    let (run, _registry) = nightly();
+    assert!(run.succeed().is_delivered());
+    wait_until("a success is scraped", || prometheus.has(&format!("{outcome} == 1")));
+    assert!(prometheus.has(&format!("time() - {success} < 3600")));
+    // The next failure leaves the success where it is.
+    let (run, _registry) = nightly();
+    assert!(run.fail("on purpose").is_delivered());
+    wait_until("another failure is scraped", || {
+        prometheus.has(&format!("{outcome} == 0"))
+    });
+    assert!(prometheus.has(success));
+
+    let refused = "push_failure_time_seconds > push_time_seconds";
+    assert!(!prometheus.has(refused));
+    group(&gateway, "other")
+        .build()
+        .unwrap()
+        .push(&counting("a", 1))
+        .unwrap();
+    let clashing = Registry::new();
+    clashing.gauge("a_total", "Measured.").register().unwrap();
+    group(&gateway, "batch").build().unwrap().push(&clashing).unwrap_err();
+    wait_until("a refusal is scraped", || prometheus.has(refused));
 }
 
 #[test]

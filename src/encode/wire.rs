@@ -35,18 +35,6 @@ pub(super) fn close(at: usize, out: &mut Vec<u8>) {
 /// Bytes that are left free for a length.
 const RESERVED: usize = 3;
 
-pub(super) fn field(tag: u8, message: &[u8]) -> Vec<u8> {
-    let mut field = vec![tag];
-    put_length(message.len(), &mut field);
-    field.extend(message);
-    field
-}
-
-/// How long a text is as a field.
-pub(super) fn text_len(text: &str) -> usize {
-    1 + length_of_length(text.len()) + text.len()
-}
-
 pub(super) fn put_text(tag: u8, text: &str, into: &mut Vec<u8>) {
     into.push(tag);
     put_length(text.len(), into);
@@ -55,11 +43,6 @@ pub(super) fn put_text(tag: u8, text: &str, into: &mut Vec<u8>) {
 
 pub(super) fn put_length(length: usize, into: &mut Vec<u8>) {
     put_varint(length as u64, into);
-}
-
-/// How many bytes a length takes.
-pub(super) fn length_of_length(length: usize) -> usize {
-    varint(length as u64).1
 }
 
 pub(super) fn put_varint(number: u64, into: &mut Vec<u8>) {

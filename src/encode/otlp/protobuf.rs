@@ -5,8 +5,7 @@ use crate::{
     descriptor::Kind,
     destination::Temporality,
     encode::wire::{
-        BYTES, FIXED, FIXED64, LONGEST_VARINT, VARINT, close, field, fixed, length_of_length, open, put_length,
-        put_text, tag, text_len, varint,
+        BYTES, FIXED, FIXED64, LONGEST_VARINT, VARINT, close, fixed, open, put_length, put_text, tag, varint,
     },
     exporter::points::Point,
     snapshot::{FamilySnapshot, HistogramValue, Value},
@@ -249,6 +248,23 @@ fn put_key(tag: u8, key: &str, value: usize, into: &mut Vec<u8>) {
 fn key_value_len(key: &str, value: usize) -> usize {
     let len = text_len(key) + 1 + length_of_length(value) + value;
     1 + length_of_length(len) + len
+}
+
+/// How long a text is as a field.
+fn text_len(text: &str) -> usize {
+    1 + length_of_length(text.len()) + text.len()
+}
+
+/// How many bytes a length takes.
+fn length_of_length(length: usize) -> usize {
+    varint(length as u64).1
+}
+
+fn field(tag: u8, message: &[u8]) -> Vec<u8> {
+    let mut field = vec![tag];
+    put_length(message.len(), &mut field);
+    field.extend(message);
+    field
 }
 
 /// The value of an attribute that is `true`.

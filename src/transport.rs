@@ -5,7 +5,7 @@
 pub(crate) mod http;
 #[cfg(feature = "emf")]
 pub(crate) mod lines;
-#[cfg(any(feature = "otlp", feature = "statsd"))]
+#[cfg(any(feature = "otlp", feature = "pushgateway", feature = "statsd"))]
 pub(crate) mod names;
 #[cfg(feature = "statsd")]
 pub(crate) mod packets;

@@ -49,6 +49,7 @@ use ureq::{
     Agent, Body, Error,
     http::{self, HeaderMap},
 };
+use url::percent_decoded;
 
 /// A client and its connections. It is used by one thread at a time.
 pub(crate) struct HttpClient {
@@ -324,8 +325,13 @@ impl HttpClient {
     /// secret, and would be found everywhere.
     fn secrets(&self, url: &HttpUrl, to_proxy: Option<&str>) -> Vec<String> {
         let authorizations = url.authorization.as_deref().into_iter().chain(to_proxy);
-        let query = url.query().unwrap_or_default().split('&').map(str::to_owned);
-        let mut secrets: Vec<String> = authorizations.flat_map(headers::credentials).chain(query).collect();
+        let query = url.query().unwrap_or_default().split('&');
+        let mut secrets: Vec<String> = authorizations.flat_map(headers::credentials).collect();
+        secrets.extend(
+            query
+                .flat_map(|pair| [Some(pair.to_owned()), percent_decoded(pair)])
+                .flatten(),
+        );
         secrets.extend(self.headers.credentials());
         secrets.retain(|secret| secret.len() >= SHORTEST_SECRET);
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));

@@ -314,6 +314,10 @@ fn a_gateway_that_does_not_look_takes_everything() {
     let clashing = Registry::new();
     clashing.gauge("a_total", "Measured.").register().unwrap();
     group(&gateway, "two").build().unwrap().push(&clashing).unwrap();
+    // It says that it has not looked.
+    let agent = ureq::Agent::config_builder().proxy(None).build().new_agent();
+    let url = format!("{}/metrics/job/two", gateway.url());
+    assert_eq!(agent.put(url).send("a_total 1\n").unwrap().status(), 202);
     wait_until("both are there", || gateway.groups().len() == 2);
 }
 
@@ -347,11 +351,25 @@ fn a_password_and_a_prefix_are_needed_where_the_gateway_has_them() {
 
 #[test]
 #[ignore = "needs the servers of .ci/servers"]
-fn an_exporter_outlives_the_gateway_and_what_it_has_never_goes_back() {
+fn an_exporter_that_puts_outlives_the_gateway_and_what_it_has_never_goes_back() {
+    outlive_the_gateway(true);
+}
+
+#[test]
+#[ignore = "needs the servers of .ci/servers"]
+fn an_exporter_that_posts_outlives_the_gateway_and_what_it_has_never_goes_back() {
+    outlive_the_gateway(false);
+}
+
+fn outlive_the_gateway(puts: bool) {
     let mut gateway = Gateway::start();
     let registry = Registry::new();
     let counter = registry.counter("a", "Counted.").register().unwrap();
-    let exporter = exporter(group(&gateway, "batch"), Duration::from_millis(10), &registry);
+    let exporter = exporter(
+        group(&gateway, "batch").replace(puts),
+        Duration::from_millis(10),
+        &registry,
+    );
     let mut newest = 0;
     for _ in 0..5 {
         let before = newest;

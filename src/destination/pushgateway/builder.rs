@@ -130,6 +130,8 @@ impl PushgatewayBuilder {
 
     /// Whether an exporter replaces the whole group, as [`Pushgateway::push`] does, or only the metrics of the same names, as
     /// [`Pushgateway::add`] does. By default the whole group.
+    ///
+    /// What a run has no value of, such as the last success of one that failed, goes with the whole group, and stays otherwise.
     pub fn replace(mut self, whole_group: bool) -> Self {
         self.replace = whole_group;
         self

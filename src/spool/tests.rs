@@ -82,12 +82,12 @@ impl Place {
         self.directory().join(name)
     }
 
-    /// The bytes of a file with these payloads.
     /// What a file of these payloads takes, with all of its marks.
     fn room_for(&self, payloads: &[&str]) -> u64 {
         (self.file_of(payloads).len() + payloads.len() * super::record::MARKS) as u64
     }
 
+    /// The bytes of a file with these payloads.
     fn file_of(&self, payloads: &[&str]) -> Vec<u8> {
         let other = Place::new();
         put(&mut other.store(), payloads);

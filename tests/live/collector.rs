@@ -92,7 +92,6 @@ impl Collector {
     }
 
     /// Where it listens.
-    #[cfg(feature = "tls")]
     pub fn address(&self) -> SocketAddr {
         self.address
     }

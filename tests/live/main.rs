@@ -28,6 +28,7 @@ mod pushgateway;
 mod pushing;
 mod recorded;
 mod sample;
+mod spooling;
 mod statsd;
 mod tap;
 
@@ -48,6 +49,9 @@ mod points;
 mod receiver;
 #[path = "../push/requests.rs"]
 mod requests;
+// Processes that are killed are those of the tests of the spool.
+#[path = "../spool/runs.rs"]
+mod runs;
 
 use parsers::{Parser, parse};
 use program::{PATIENCE, Program, installed, project};

@@ -149,7 +149,15 @@ pub(crate) fn watch_exit() {
 pub(crate) fn watch_exit() {}
 
 #[cfg(unix)]
-pub(crate) use signals::{Caught, catch_signals, die_of, forget_signals, is_dying, release_signals, take_caught};
+pub(crate) use signals::{
+    Caught, catch_signals, die_of, forget_signals, is_dying, passed_on, release_signals, take_caught,
+};
+
+/// Signals that the application was left to deal with.
+#[cfg(not(unix))]
+pub(crate) fn passed_on() -> usize {
+    0
+}
 
 #[cfg(unix)]
 mod signals {
@@ -188,6 +196,9 @@ mod signals {
 
     /// The pipe to that thread, which stays open for as long as the process lives.
     static PIPE: AtomicUsize = AtomicUsize::new(0);
+
+    /// How many signals were passed on to handlers of the application while somebody wanted to know.
+    static PASSES: AtomicUsize = AtomicUsize::new(0);
 
     /// The process that is about to die of a signal.
     static DYING: AtomicUsize = AtomicUsize::new(0);
@@ -241,6 +252,12 @@ mod signals {
             }),
         };
         SIGNALS.iter().filter_map(taken).collect()
+    }
+
+    /// How many signals the application was left to deal with, up to the last one whose handler has begun: whoever acts upon that signal
+    /// finds that it has come.
+    pub(crate) fn passed_on() -> usize {
+        PASSES.load(Ordering::Acquire)
     }
 
     /// Whether the process will die of a signal as soon as what is being pushed is through.
@@ -373,6 +390,8 @@ mod signals {
             }
             action => {
                 if is_told {
+                    // Release, for whoever is told by the application's handler.
+                    PASSES.fetch_add(1, Ordering::Release);
                     tell(signal, PASSED_ON);
                 }
                 call(action, former.sa_flags & libc::SA_SIGINFO != 0, number, info, context);

@@ -40,8 +40,9 @@ pub(crate) struct Core {
 #[derive(Default)]
 struct State {
     phase: Phase,
-    /// A signal came, which the application is left to deal with.
-    signalled: bool,
+    /// So many signals were passed on to the application that are not held against the run: those before it, and before the word that it
+    /// failed. It is the number itself that is asked for, and not a thread that learns of it: the application may be quicker.
+    other_signals: usize,
     /// Who waits for its end.
     waiting: Vec<Waker>,
 }
@@ -75,7 +76,10 @@ impl Core {
             deadline,
             ends_on_signals,
             generation: platform::generation(),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                other_signals: platform::passed_on(),
+                ..State::default()
+            }),
         })
     }
 
@@ -115,7 +119,7 @@ impl Core {
             state.phase = Phase::Ending(until);
             match outcome {
                 // Nobody has said a word of it, because the application winds down.
-                JobOutcome::Failure | JobOutcome::Exit if state.signalled => JobOutcome::Signal,
+                JobOutcome::Failure | JobOutcome::Exit if self.was_signalled(&state) => JobOutcome::Signal,
                 outcome => outcome,
             }
         };
@@ -131,7 +135,11 @@ impl Core {
 
     /// Whoever has said that it failed means that, whatever signal came before.
     pub(crate) fn forget_signal(&self) {
-        self.state.lock().signalled = false;
+        self.state.lock().other_signals = platform::passed_on();
+    }
+
+    fn was_signalled(&self, state: &State) -> bool {
+        self.ends_on_signals && platform::passed_on() != state.other_signals
     }
 
     /// Whether somebody else has ended it, or the time for that is over.
@@ -176,12 +184,7 @@ impl Core {
     /// A signal came, and the application has a handler for it, so the run goes on for as long as it will. Should that be all that is
     /// ever heard of it, its metrics say so.
     pub(crate) fn signalled(&self) {
-        let is_running = {
-            let mut state = self.state.lock();
-            let is_running = matches!(state.phase, Phase::Running);
-            state.signalled |= is_running;
-            is_running
-        };
+        let is_running = matches!(self.state.lock().phase, Phase::Running);
         if is_running {
             let duration = self.clock.monotonic().saturating_sub(self.began);
             self.metrics.ended(JobOutcome::Signal, self.clock.unix(), duration);

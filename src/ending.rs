@@ -63,12 +63,14 @@ pub(crate) fn list_job(job: &Arc<Core>) {
     live.jobs.push(Arc::downgrade(job));
 }
 
-/// Says what was left behind by whom, or `when`. What waits in a spool is somebody's who comes later.
-pub(crate) fn left_behind(when: &str, error: &FlushError) {
+/// Says of an exporter of whomever that it has ended and not everything was delivered. What is in its spool is not lost.
+pub(crate) fn left_behind(whose: &str, error: &FlushError) {
     match error.is_spooled() {
-        true => drop(catch_unwind(AssertUnwindSafe(|| log::warn!("{when}: {error}")))),
+        true => drop(catch_unwind(AssertUnwindSafe(|| {
+            log::warn!("{whose}: the next exporter with its spool delivers the rest: {error}")
+        }))),
         false => alarm(&format!(
-            "{when}: not everything was delivered, and nobody will try again: {error}"
+            "{whose}: not everything was delivered, and nobody will try again: {error}"
         )),
     }
 }

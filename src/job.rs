@@ -114,7 +114,7 @@ use std::{
 /// All exporters deliver at once, within the one [deadline](Job::deadline); a far end that does not answer costs the others
 /// nothing. Neither that nor anything else that goes wrong in it changes the exit status, or panics. What was left behind is in the
 /// [report](JobReport), and is said in the log as an error; on stderr, where there is no logger that takes errors, which cron
-/// sends by mail.
+/// sends by mail. What an exporter has put into its [spool](crate::Exporter::spool) is not lost, and said as a warning of the log only.
 ///
 /// Ends that nobody is told of are not covered: `abort`, `_exit`, a panic that aborts (`panic = "abort"`), SIGKILL, and signals
 /// other than those of [`end_on_signals`](Job::end_on_signals). On systems that are no Unix neither are `std::process::exit`, and
@@ -343,7 +343,11 @@ impl JobRun {
         self.core.report().unwrap_or_else(|| JobReport {
             outcome,
             duration: Duration::ZERO,
-            deliveries: Vec::new(),
+            // They say why not: whose process it is, or that somebody else shuts them down.
+            deliveries: self
+                .exporters()
+                .map(|exporter| (exporter.name().to_owned(), exporter.flush(Duration::ZERO)))
+                .collect(),
         })
     }
 }

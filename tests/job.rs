@@ -34,7 +34,7 @@ mod unix {
     };
     use tidegauge::{
         Answer, Destination, Exporter, ExporterHandle, Job, JobError, JobOutcome, JobRun, Payload, Points, Registry,
-        Value,
+        Spool, Value,
     };
 
     /// Says to a process which scenario it is.
@@ -158,6 +158,21 @@ mod unix {
         ("refused_in_a_panic", refused_in_a_panic, |ended| {
             assert_eq!(ended.status.code(), Some(101));
             assert!(ended.stderr.contains("we are closed"), "{}", ended.stderr);
+        }),
+        ("spooled", spooled, |ended| {
+            assert_eq!(ended.status.code(), Some(0));
+            assert_eq!(ended.stderr, "");
+            assert_eq!(ended.spooled, 1);
+        }),
+        ("spooled_at_exit", spooled, |ended| {
+            assert_eq!(ended.status.code(), Some(7));
+            assert_eq!(ended.stderr, "");
+            assert_eq!(ended.spooled, 1);
+        }),
+        ("spooled_at_a_signal", spooled, |ended| {
+            assert_eq!(ended.status.signal(), Some(libc::SIGTERM));
+            assert_eq!(ended.stderr, "");
+            assert_eq!(ended.spooled, 1);
         }),
         ("stderr_is_closed", stderr_is_closed, |ended| {
             assert_eq!(ended.status.code(), Some(0));
@@ -445,6 +460,25 @@ mod unix {
         let job = Job::new(NIGHTLY).push_to(to("closed", |_| Answer::rejected("we are closed")));
         let _job = job.start(&Registry::new())?;
         panic!("no rows today");
+    }
+
+    /// A spool has what the far end has not, so nobody needs to be alarmed.
+    fn spooled() -> Result<(), Box<dyn Error>> {
+        let spool = Spool::new(PathBuf::from(env::var(FOLDER)?).join("spool"));
+        let closed = to("closed", |_| Answer::retry("we are closed")).spool(spool);
+        let job = Job::new(NIGHTLY).push_to(closed).deadline(ENOUGH).end_on_signals();
+        let job = job.start(&Registry::new())?;
+        match env::var(SCENARIO)?.as_str() {
+            "spooled_at_exit" => process::exit(7),
+            "spooled_at_a_signal" => {
+                send_signal(libc::SIGTERM);
+                return wait_for_the_end();
+            }
+            _ => {}
+        }
+        let report = job.succeed();
+        assert!(!report.is_delivered());
+        Ok(())
     }
 
     fn stderr_is_closed() -> Result<(), Box<dyn Error>> {
@@ -767,6 +801,8 @@ mod unix {
         pushes: Vec<BTreeMap<String, f64>>,
         /// What its far end has in the end.
         values: BTreeMap<String, f64>,
+        /// Files in its spool.
+        spooled: usize,
     }
 
     impl Ended {
@@ -858,7 +894,10 @@ mod unix {
             .split_terminator("\n\n")
             .map(|push| push.lines().map(parse).collect())
             .collect();
+        let files = fs::read_dir(folder.0.join("spool")).into_iter().flatten().flatten();
+        let is_spooled = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "spool");
         Ended {
+            spooled: files.map(|file| file.path()).filter(is_spooled).count(),
             status,
             stderr,
             values: pushes.iter().cloned().flatten().collect(),

@@ -86,7 +86,7 @@ impl Live {
             match ShuttingDown::begin(&exporter, deadline, own) {
                 Ok(ending) => waits.push(Wait::Exporter(ending)),
                 Err(error) if error.is_stopped() => waits.push(Wait::ExporterElsewhere(exporter)),
-                Err(error) => left_behind("at the end of the process", &error),
+                Err(error) => left_behind(PROCESS, &error),
             }
         }
         shutdown::wait_for_all(&mut waits);
@@ -107,7 +107,7 @@ impl Pending for Wait {
         match self {
             Wait::Exporter(exporter) => exporter.poll_result(waker).map(|result| {
                 if let Err(error) = result {
-                    left_behind("at the end of the process", &error);
+                    left_behind(PROCESS, &error);
                 }
             }),
             Wait::Job(job) => job.poll(waker),
@@ -174,3 +174,6 @@ fn end_on_a_thread(live: Live, patience: Duration) {
 
 /// What is not bounded by a deadline, such as a logger, gets so much time.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// Who ends an exporter that is nobody's.
+const PROCESS: &str = "end of the process";

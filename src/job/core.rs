@@ -13,10 +13,10 @@ use crate::{
         shutdown::{Pending, ShuttingDown},
     },
     platform,
-    sync::Mutex,
+    sync::{LongMutex, Mutex},
 };
 use std::{
-    sync::Arc,
+    sync::{Arc, PoisonError},
     task::{Poll, Waker},
     time::Duration,
 };
@@ -25,6 +25,8 @@ use std::{
 pub(crate) struct Core {
     name: String,
     metrics: Metrics,
+    /// Held while the metrics are told how it stands: of a signal and a word at once, the word is to come last.
+    telling: LongMutex<()>,
     clock: SharedClock,
     /// By the monotonic clock.
     began: Duration,
@@ -70,6 +72,7 @@ impl Core {
         Arc::new(Core {
             name,
             metrics,
+            telling: LongMutex::default(),
             began: clock.monotonic(),
             clock,
             exporters,
@@ -107,8 +110,13 @@ impl Core {
         }
     }
 
-    /// Ends the run with an outcome, which its metrics say from now on. None if somebody else ends it, or has.
+    /// Ends the run with an outcome, which its metrics say from now on. None if somebody else ends it, or has, or if it is of another
+    /// process, whose locks may be held here for ever.
     pub(crate) fn conclude(self: &Arc<Self>, outcome: JobOutcome) -> Option<Conclusion> {
+        if !self.is_of_this_process() {
+            return None;
+        }
+        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         let (now, at) = (self.clock.monotonic(), self.clock.unix());
         let until = now.saturating_add(self.deadline);
         let outcome = {
@@ -184,6 +192,7 @@ impl Core {
     /// A signal came, and the application has a handler for it, so the run goes on for as long as it will. Should that be all that is
     /// ever heard of it, its metrics say so.
     pub(crate) fn signalled(&self) {
+        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         let is_running = matches!(self.state.lock().phase, Phase::Running);
         if is_running {
             let duration = self.clock.monotonic().saturating_sub(self.began);

@@ -73,8 +73,10 @@ impl JobReport {
             .map(|(exporter, result)| (exporter.as_str(), result.as_ref()))
     }
 
-    /// Whether every exporter delivered everything.
+    /// Whether every exporter delivered everything, so that nothing is in a [spool](crate::Exporter::spool) either.
     pub fn is_delivered(&self) -> bool {
-        self.deliveries.iter().all(|(_, result)| result.is_ok())
+        let is_delivered = |report: &FlushReport| report.spooled == 0;
+        let mut results = self.deliveries.iter().map(|(_, result)| result);
+        results.all(|result| result.as_ref().is_ok_and(is_delivered))
     }
 }

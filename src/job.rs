@@ -133,7 +133,7 @@ pub struct Job {
 
 #[derive(Debug)]
 enum Given {
-    New(Exporter),
+    New(Box<Exporter>),
     Running(ExporterHandle),
 }
 
@@ -153,7 +153,7 @@ impl Job {
     /// An exporter that runs for as long as the job does; there may be any number. At its [interval](Exporter::interval) it delivers
     /// during the run too.
     pub fn push_to(mut self, exporter: Exporter) -> Self {
-        self.exporters.push(Given::New(exporter));
+        self.exporters.push(Given::New(Box::new(exporter)));
         self
     }
 

@@ -55,8 +55,10 @@ mod unix {
 
     type Scenario = fn() -> Result<(), Box<dyn Error>>;
 
-    // A scenario and what its parent expects.
-    const TESTS: &[(&str, Scenario, fn(Ended))] = &[
+    /// A process, and what its parent expects of it.
+    type Test = (&'static str, Scenario, fn(Ended));
+
+    const TESTS: &[Test] = &[
         ("success", success, |ended| {
             assert_eq!(ended.status.code(), Some(0));
             assert_eq!(ended.outcome(), "success");
@@ -900,7 +902,11 @@ mod unix {
             spooled: files.map(|file| file.path()).filter(is_spooled).count(),
             status,
             stderr,
-            values: pushes.iter().cloned().flatten().collect(),
+            values: pushes
+                .iter()
+                .flatten()
+                .map(|(series, value)| (series.clone(), *value))
+                .collect(),
             pushes,
         }
     }

@@ -159,6 +159,10 @@ pub struct Preferences {
     ///
     /// For a destination that puts a collection into one payload, with all values [cumulative](Temporality::Cumulative).
     pub replaces: bool,
+    /// With [`replaces`](Preferences::replaces): whether something of an older payload that a newer one does not have stays at the far
+    /// end, as by a `POST` to a group of a Pushgateway; by default it does not. Then a [spool](crate::Spool) keeps the payloads of
+    /// several runs, rather than the newest only, and nothing newer is sent before they are delivered.
+    pub merges: bool,
     /// Whether nothing is to be exported at all.
     pub disabled: bool,
 }

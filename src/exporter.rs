@@ -293,6 +293,7 @@ impl Exporter {
             spread,
             samples,
             replaces,
+            merges,
             disabled,
         } = self.destination.preferences();
         let interval = self.interval.or(interval).unwrap_or(DEFAULT_INTERVAL);
@@ -314,7 +315,7 @@ impl Exporter {
         let store = self.spool.as_ref().map(|spool| {
             let format = self.destination.payload_format();
             let key = format!("{}\n{address}\n{format}", self.destination.name());
-            Store::new(spool.clone(), &key, replaces, registry.clock().clone())
+            Store::new(spool.clone(), &key, replaces && !merges, registry.clock().clone())
         });
         let own = registry.own_metrics();
         let wanted = self.name.as_deref().unwrap_or_else(|| self.destination.name());
@@ -376,6 +377,7 @@ impl Exporter {
                     samples,
                     spool: store,
                     replaces,
+                    merges,
                     retry,
                     send_timeout: self.send_timeout.or(send_timeout).unwrap_or(DEFAULT_SEND_TIMEOUT),
                     backlog_pause: interval / PACE,

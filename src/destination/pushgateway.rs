@@ -368,6 +368,8 @@ impl Destination for Pushgateway {
         Preferences {
             send_timeout: Some(self.timeout),
             replaces: true,
+            // A run that failed has no last success, and that of the run before stays.
+            merges: self.method == Method::Post,
             ..Preferences::default()
         }
     }

@@ -95,6 +95,8 @@ pub(crate) struct SenderSettings {
     pub(crate) spool: Option<Store>,
     /// See [`Preferences::replaces`](crate::Preferences::replaces).
     pub(crate) replaces: bool,
+    /// See [`Preferences::merges`](crate::Preferences::merges).
+    pub(crate) merges: bool,
     pub(crate) retry: Retry,
     pub(crate) send_timeout: Duration,
     /// Between two collections of a backlog.
@@ -140,7 +142,7 @@ impl Sender {
             pace: Pace::new(settings.spread),
             removals: Removals::default(),
             sampling: settings.samples.map(Sampling::new),
-            spooling: settings.spool.map(Spooling::new),
+            spooling: settings.spool.map(|store| Spooling::new(store, settings.merges)),
             replaces: settings.replaces,
             work: None,
             newest: Duration::ZERO,
@@ -495,9 +497,7 @@ impl Sender {
         self.end_yield();
         let answer = match self.may_replace() {
             true => self.try_send(&flight.payload, began),
-            false => {
-                Answer::retry("another process delivers what the spool has for this place; wait until it is through")
-            }
+            false => Answer::retry("the spool has something older for this place, and it goes first"),
         };
         let now = self.shared.clock.monotonic();
         self.shared

@@ -33,6 +33,7 @@ struct Inner {
     temporality: Temporality,
     /// Each payload takes the place of the one before.
     replaces: bool,
+    merges: bool,
     wants_samples: bool,
     /// Points in a payload.
     most: usize,
@@ -77,6 +78,7 @@ impl FarEnd {
         FarEnd(Arc::new(Mutex::new(Inner {
             temporality,
             replaces: false,
+            merges: false,
             wants_samples: false,
             most: usize::MAX,
             script: VecDeque::new(),
@@ -138,6 +140,7 @@ impl Destination for FarEnd {
         Preferences {
             interval: Some(INTERVAL),
             replaces: self.with(|inner| inner.replaces),
+            merges: self.with(|inner| inner.merges),
             samples: self.with(|inner| inner.wants_samples),
             ..Preferences::default()
         }

@@ -12,6 +12,8 @@ use std::{sync::Arc, time::Duration};
 /// An exporter's spool, and how far the exporter is with it.
 pub(crate) struct Spooling {
     store: Store,
+    /// Nothing newer may be sent before what it has; see [`Preferences::merges`](crate::Preferences::merges).
+    goes_first: bool,
     /// The payload that is being delivered.
     current: Option<Spooled>,
     /// It has been looked through since this collection was made, or before there was any.
@@ -44,9 +46,10 @@ struct Kept {
 }
 
 impl Spooling {
-    pub(crate) fn new(store: Store) -> Self {
+    pub(crate) fn new(store: Store, goes_first: bool) -> Self {
         Spooling {
             store,
+            goes_first,
             current: None,
             looked: None,
             yields: false,
@@ -122,7 +125,7 @@ impl Sender {
         let waits = self.work.is_some() || self.shared.with(|state| state.queue.len() > 0);
         let replaces = self.replaces;
         let spooling = self.spooling.as_mut()?;
-        if replaces && newest > 0 {
+        if replaces && newest > 0 && !spooling.goes_first {
             // What is newer takes its place.
             spooling.current = None;
             return None;
@@ -197,8 +200,9 @@ impl Sender {
     fn fail_spooled(&mut self, spooled: Spooled, now: Duration, asked: Option<Duration>, message: &str) {
         self.note_error(message);
         let attempt = spooled.payload.attempt();
+        let goes_first = self.spooling.as_ref().is_some_and(|spooling| spooling.goes_first);
         let decision = match self.shared.is_flushing() {
-            true if attempt.is_multiple_of(IN_A_ROW) => {
+            true if !goes_first && attempt.is_multiple_of(IN_A_ROW) => {
                 self.retry.failed_in_flush(now, attempt, asked);
                 Decision::GiveUp
             }
@@ -264,13 +268,18 @@ impl Sender {
         }
     }
 
-    /// Whether this process may push now, where each payload takes the place of the one before: no other is delivering an older one.
+    /// Whether this process may push now, where each payload takes the place of the one before: no other is delivering an older one, nor
+    /// is one left that has to go first.
     pub(super) fn may_replace(&mut self) -> bool {
         let Some(spooling) = self.spooling.as_mut().filter(|_| self.replaces) else {
             return true;
         };
-        match spooling.store.lease() {
-            Ok(leased) => leased,
+        let is_free = spooling.store.lease().and_then(|leased| {
+            let is_first = leased && (!spooling.goes_first || spooling.store.next()?.is_none());
+            Ok(is_first)
+        });
+        match is_free {
+            Ok(is_free) => is_free,
             Err(error) => {
                 self.spool_failed(&error);
                 true
@@ -280,7 +289,8 @@ impl Sender {
 
     /// Something was delivered in whose place nothing older may come.
     pub(super) fn supersede_spooled(&mut self) {
-        let Some(spooling) = self.spooling.as_mut().filter(|_| self.replaces) else {
+        let spooling = self.spooling.as_mut().filter(|_| self.replaces);
+        let Some(spooling) = spooling.filter(|spooling| !spooling.goes_first) else {
             return;
         };
         let superseded = spooling.store.supersede();

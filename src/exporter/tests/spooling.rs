@@ -312,6 +312,58 @@ fn what_was_kept_never_follows_what_is_newer() {
     assert!(next.stats().dropped_superseded_points > 0);
 }
 
+#[test]
+fn where_older_payloads_are_merged_all_runs_are_delivered_before_anything_newer() {
+    let (directory, far_end) = (Directory::new(), replacing());
+    far_end.with(|inner| inner.merges = true);
+    fate_is(&far_end, Fate::Busy);
+    for series in ["a", "b"] {
+        let mut rig = run(&far_end, &directory.0);
+        rig.count(series, 1);
+        rig.end(SECOND).unwrap_err();
+        rig.clock.advance(SECOND);
+    }
+    assert_eq!(directory.files(), 2);
+    for fate in [Fate::Busy, Fate::NotFound, Fate::Lost] {
+        fate_is(&far_end, fate);
+        let mut rig = run(&far_end, &directory.0);
+        rig.settle();
+        rig.count("c", 1);
+        for _ in 0..8 {
+            rig.interval();
+        }
+        far_end.with(|inner| {
+            let newer = |(_, bytes): &(String, Vec<u8>)| String::from_utf8_lossy(bytes).contains("{c}");
+            assert!(
+                !inner.sent.iter().any(newer),
+                "{fate:?}: something newer was sent first"
+            );
+        });
+    }
+    far_end.with(|inner| {
+        inner.sent.clear();
+        inner.always = Fate::Taken;
+        inner.script = [Fate::Busy, Fate::Busy, Fate::Busy, Fate::Busy, Fate::Busy, Fate::Busy].into();
+    });
+    let mut rig = run(&far_end, &directory.0);
+    rig.count("c", 2);
+    assert!(
+        rig.end(60 * SECOND).is_ok(),
+        "a flush does not last until what is older is through"
+    );
+    let sent: Vec<String> = far_end.with(|inner| {
+        let lines = inner.sent.iter().flat_map(|(_, bytes)| read(bytes));
+        lines.map(|(series, ..)| series).collect()
+    });
+    let mut order = sent.clone();
+    order.dedup();
+    assert_eq!(order, ["jobs_total{a}", "jobs_total{b}", "jobs_total{c}"], "{sent:?}");
+    for (series, count) in [("a", 1.0), ("b", 1.0), ("c", 2.0)] {
+        assert_eq!(far_end.total(&format!("jobs_total{{{series}}}")), count);
+    }
+    assert_eq!(directory.files(), 0);
+}
+
 fn clear_fate() -> impl Strategy<Value = Fate> {
     prop_oneof![
         4 => Just(Fate::Taken),

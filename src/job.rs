@@ -186,7 +186,8 @@ impl Job {
     /// Install handlers before the job is started: one that comes later takes the signal from the job, unless it calls what was
     /// there before. Threads that wait for signals which all threads block (`sigwait`) get them as ever, and the job does not.
     ///
-    /// When the last such job has ended, the signals have what they had before.
+    /// When the last such job has ended, the signals have what they had before. The thread that waits for them sleeps on until the
+    /// process ends.
     #[cfg(unix)]
     #[cfg_attr(docsrs, doc(cfg(unix)))]
     pub fn end_on_signals(mut self) -> Self {

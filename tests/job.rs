@@ -105,6 +105,17 @@ mod unix {
             assert_eq!(ended.status.code(), Some(7));
             assert_eq!(ended.value("other_total{}"), Some(3.0));
         }),
+        ("exit_during_a_shutdown", exit_during_a_shutdown, |ended| {
+            assert_eq!(ended.status.code(), Some(7));
+            assert_eq!(ended.value("other_total{}"), Some(3.0));
+        }),
+        (
+            "exit_on_a_thread_of_a_shutdown",
+            exit_on_a_thread_of_a_shutdown,
+            |ended| {
+                assert_eq!(ended.status.code(), Some(6));
+            },
+        ),
         ("static_exporter", static_exporter, |ended| {
             assert_eq!(ended.status.code(), Some(0));
             assert_eq!(ended.value("other_total{}"), Some(3.0));
@@ -366,6 +377,38 @@ mod unix {
     fn exit_with_an_exporter() -> Result<(), Box<dyn Error>> {
         let _exporter = other_exporter(|exporter| exporter)?;
         process::exit(7);
+    }
+
+    /// What somebody else is at delivering is waited for.
+    fn exit_during_a_shutdown() -> Result<(), Box<dyn Error>> {
+        static EXITING: AtomicBool = AtomicBool::new(false);
+        extern "C" fn exiting() {
+            EXITING.store(true, Ordering::SeqCst);
+        }
+        let (sending, sends) = channel();
+        let registry = Registry::new();
+        registry.counter("other_total", "Other.").register()?.add(3);
+        let slow = to("slow", move |text| {
+            let _ = sending.send(());
+            while !EXITING.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+            write(text)
+        });
+        let exporter = slow.start(&registry)?;
+        // What is registered later runs earlier.
+        // SAFETY: the function has the right type, and neither unwinds nor goes away.
+        unsafe { libc::atexit(exiting) };
+        thread::spawn(move || exporter.shutdown(LONG));
+        sends.recv_timeout(LONG)?;
+        process::exit(7);
+    }
+
+    /// It cannot end while it waits for itself to end.
+    fn exit_on_a_thread_of_a_shutdown() -> Result<(), Box<dyn Error>> {
+        let exporter = to("exits", |_| process::exit(6)).start(&Registry::new())?;
+        drop(exporter.shutdown(TOO_LONG));
+        wait_for_the_end()
     }
 
     static EXPORTER: OnceLock<ExporterHandle> = OnceLock::new();

@@ -56,6 +56,9 @@ impl ShuttingDown {
         if !shared.is_of_this_process() {
             return Err(shared.failure(FlushFailure::Forked));
         }
+        if own == Some(Arc::as_ptr(shared) as usize) {
+            return Err(shared.failure(FlushFailure::OwnThread));
+        }
         let until = shared.clock.monotonic().saturating_add(deadline);
         let reserve = match shared.has_spool {
             true => (deadline / 4).min(MOST_TO_SPOOL),
@@ -71,9 +74,6 @@ impl ShuttingDown {
         });
         if !is_first {
             return Err(shared.failure(FlushFailure::Stopped));
-        }
-        if own == Some(Arc::as_ptr(shared) as usize) {
-            return Err(shared.failure(FlushFailure::OwnThread));
         }
         Ok(ShuttingDown {
             until,

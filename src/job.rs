@@ -26,7 +26,7 @@ use metrics::Metrics;
 use report::{JobOutcome, JobReport};
 use std::{
     error::Error,
-    fmt, io, mem,
+    fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     task::{Poll, Waker},
@@ -403,7 +403,7 @@ enum Cause {
     Metrics(RegisterError),
     Exporter(StartError),
     #[cfg(unix)]
-    Signals(io::Error),
+    Signals(std::io::Error),
 }
 
 impl JobError {

@@ -351,6 +351,7 @@ thread_local! {
 }
 
 /// Tells an exporter apart whose thread this is.
+#[cfg(unix)]
 pub(crate) fn exporter_of_this_thread() -> Option<usize> {
     Some(EXPORTER.get()).filter(|exporter| *exporter != 0)
 }

@@ -36,14 +36,9 @@ fn a_collector_has_what_a_thousand_killed_runs_and_their_survivors_counted() {
     run_to_end(&mut runs, &url, &directory);
     line.be(State::Open);
     let clean = run_clean(&url, &directory);
-    let twice = compare(&runs, &clean, collector.points(), &directory);
+    compare(&runs, &clean, collector.points(), &directory, None);
     println!("{} connections were hung up on, {} hung", line.closed(), line.hung());
     assert!(line.closed() > 0 && line.hung() > 0);
-    assert!(
-        twice.arrived <= twice.counted + twice.killed,
-        "{} payloads came twice",
-        twice.arrived
-    );
 }
 
 /// A line to a server that can be cut: what is on its way then stays where it is, and new connections meet the same.

@@ -56,8 +56,11 @@ use std::{path::PathBuf, time::Duration};
 /// pointed at the same directory and the same destination. A file in it is whole or is not there: it is written under another name,
 /// forced to the disk, and then renamed. It has a checksum, and what is damaged is set aside and counted, and stops nothing behind it.
 ///
+/// Whatever is sent to one address is taken for one destination, whoever it is for: where a header, a query or a token tells tenants apart,
+/// give each tenant a directory of its own.
+///
 /// Delivery keeps the order, and is at least once: of a process that is killed while it delivers, one payload at most arrives
-/// a second time from the next.
+/// a second time from the next, which counts it as a possible duplicate.
 ///
 /// It is made for its user alone, directory and files, on Unix with the modes 0700 and 0600; those of a directory that
 /// is already there are left as they are. No credentials are kept in it, but metrics are: who may write there may have anything

@@ -1144,6 +1144,48 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
+/// What a script has recorded, series by series.
+type Recorded = BTreeMap<String, f64>;
+
+impl Rig {
+    /// Does all that a script says.
+    fn act(&mut self, acts: Vec<Act>, recorded: &mut Recorded) {
+        let jobs = self
+            .registry
+            .counter("jobs_total", "Jobs.")
+            .labels(["queue"])
+            .register()
+            .unwrap();
+        let waits = self
+            .registry
+            .histogram("wait_seconds", "Waits.")
+            .labels(["queue"])
+            .register()
+            .unwrap();
+        for act in acts {
+            match act {
+                Act::Add(series, amount) => {
+                    jobs.with((series,)).add(amount.into());
+                    *recorded.entry(format!("jobs_total{{{series}}}")).or_default() += f64::from(amount);
+                }
+                Act::Observe(series, value) => {
+                    waits.with((series,)).observe(f64::from(value) / 1024.0);
+                    *recorded.entry(format!("wait_seconds{{{series}}} sum")).or_default() += f64::from(value) / 1024.0;
+                }
+                Act::Remove(series) => {
+                    jobs.remove((series,));
+                    waits.remove((series,));
+                }
+                Act::Interval => self.interval(),
+                Act::Seconds(seconds) => {
+                    self.clock.advance(SECOND * seconds.into());
+                    self.settle();
+                }
+            }
+        }
+    }
+}
+
 proptest! {
     /// The law of conservation, series by series: recorded - rejected <= far end <= recorded - rejected + duplicates, and the
     /// duplicates are no more than were counted.
@@ -1180,30 +1222,8 @@ proptest! {
             inner.most = most;
             inner.script = script.into();
         });
-        let jobs = rig.registry.counter("jobs_total", "Jobs.").labels(["queue"]).register().unwrap();
-        let waits = rig.registry.histogram("wait_seconds", "Waits.").labels(["queue"]).register().unwrap();
-        let mut recorded: BTreeMap<String, f64> = BTreeMap::new();
-        for act in acts {
-            match act {
-                Act::Add(series, amount) => {
-                    jobs.with((series,)).add(amount.into());
-                    *recorded.entry(format!("jobs_total{{{series}}}")).or_default() += f64::from(amount);
-                }
-                Act::Observe(series, value) => {
-                    waits.with((series,)).observe(f64::from(value) / 1024.0);
-                    *recorded.entry(format!("wait_seconds{{{series}}} sum")).or_default() += f64::from(value) / 1024.0;
-                }
-                Act::Remove(series) => {
-                    jobs.remove((series,));
-                    waits.remove((series,));
-                }
-                Act::Interval => rig.interval(),
-                Act::Seconds(seconds) => {
-                    rig.clock.advance(SECOND * seconds.into());
-                    rig.settle();
-                }
-            }
-        }
+        let mut recorded = Recorded::new();
+        rig.act(acts, &mut recorded);
         // Whatever is left of the script is used up.
         for _ in 0..20 {
             rig.interval();

@@ -517,48 +517,53 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-proptest! {
-    /// Every count that was recorded arrives once, whatever happens to packets that were not rejected.
-    #[test]
-    fn no_part_is_lost_or_comes_twice(
-        acts in prop::collection::vec(act(), 1..50),
-        script in prop::collection::vec(fate(), 0..80),
-        lines in 2_usize..6,
-        whole: bool,
-    ) {
-        // A point alone that is too large is rejected, which is counted elsewhere.
-        let script: VecDeque<Fate> = script.into_iter().filter(|fate| *fate != Fate::TooLarge).collect();
-        let mut rig = rig(PacketEnd { whole, ..PacketEnd::new(lines) });
-        rig.far_end.with(|network| network.script = script);
-        let jobs = rig.registry.counter("jobs_total", "Jobs.").labels(["queue"]).register().unwrap();
-        let waits = rig.registry.histogram("wait", "Waits.").labels(["queue"]).register().unwrap();
+/// What a script has recorded, through the instruments of one registry.
+#[derive(Default)]
+pub(super) struct Recorded {
+    pub(super) counts: BTreeMap<String, f64>,
+    /// Samples and messages, which are in one packet at most.
+    pub(super) passing: u64,
+}
+
+impl Recorded {
+    /// Does all that a script says.
+    pub(super) fn act(&mut self, rig: &mut Rig<PacketEnd>, acts: Vec<Act>) {
+        let jobs = rig
+            .registry
+            .counter("jobs_total", "Jobs.")
+            .labels(["queue"])
+            .register()
+            .unwrap();
+        let waits = rig
+            .registry
+            .histogram("wait", "Waits.")
+            .labels(["queue"])
+            .register()
+            .unwrap();
         let costs = rig.registry.float_counter("cost_total", "Cost.").register().unwrap();
-        let mut recorded: BTreeMap<String, f64> = BTreeMap::new();
         let sizes = rig.registry.distribution("size", "Sizes.").register().unwrap();
-        let (mut messages, mut samples) = (0_u64, 0_u64);
+        let mut count = |series: String, amount: f64| *self.counts.entry(series).or_default() += amount;
         for act in acts {
             match act {
                 Act::Add(series, amount) => {
                     jobs.with((series,)).add(amount.into());
-                    *recorded.entry(format!("jobs_total{{{series}}}")).or_default() += f64::from(amount);
+                    count(format!("jobs_total{{{series}}}"), amount.into());
                 }
-                Act::Observe(series, count) => {
-                    waits.with((series,)).observe_many(0.001, count.into());
-                    *recorded.entry(format!("wait{{{series}}}0")).or_default() += f64::from(count);
+                Act::Observe(series, observations) => {
+                    waits.with((series,)).observe_many(0.001, observations.into());
+                    count(format!("wait{{{series}}}0"), observations.into());
                 }
                 Act::Cost(quarters) => {
                     costs.add(f64::from(quarters) / 4.0);
-                    *recorded.entry("cost_total{}".to_owned()).or_default() += f64::from(quarters) / 4.0;
+                    count("cost_total{}".to_owned(), f64::from(quarters) / 4.0);
                 }
-                Act::Sample(count) => {
-                    for _ in 0..count {
-                        sizes.observe(1.0);
-                    }
-                    samples += u64::from(count);
+                Act::Sample(samples) => {
+                    (0..samples).for_each(|_| sizes.observe(1.0));
+                    self.passing += u64::from(samples);
                 }
                 Act::Message => {
                     rig.far_end.with(|network| network.messages += 1);
-                    messages += 1;
+                    self.passing += 1;
                 }
                 Act::Remove(series) => {
                     jobs.remove((series,));
@@ -572,6 +577,24 @@ proptest! {
                 Act::Flush => drop(rig.flush(SECOND)),
             }
         }
+    }
+}
+
+proptest! {
+    /// Every count that was recorded arrives once, whatever happens to packets that were not rejected.
+    #[test]
+    fn no_part_is_lost_or_comes_twice(
+        acts in prop::collection::vec(act(), 1..50),
+        script in prop::collection::vec(fate(), 0..80),
+        lines in 2_usize..6,
+        whole: bool,
+    ) {
+        // A point alone that is too large is rejected, which is counted elsewhere.
+        let script: VecDeque<Fate> = script.into_iter().filter(|fate| *fate != Fate::TooLarge).collect();
+        let mut rig = rig(PacketEnd { whole, ..PacketEnd::new(lines) });
+        rig.far_end.with(|network| network.script = script);
+        let mut recorded = Recorded::default();
+        recorded.act(&mut rig, acts);
         for _ in 0..30 {
             rig.interval();
         }
@@ -582,13 +605,13 @@ proptest! {
         // What vanished last is heard of now.
         drop(rig.flush(600 * SECOND));
         prop_assert_eq!(rig.flush(600 * SECOND).map(|report| report.kept), Ok(0));
-        for (series, recorded) in &recorded {
+        for (series, recorded) in &recorded.counts {
             let expected = if whole { recorded.floor() } else { *recorded };
             prop_assert_eq!(rig.far_end.total(series), expected, "{}", series);
         }
         // What is in no later packet has arrived, or is counted as dropped.
         let arrived = rig.far_end.total("message") + rig.far_end.total("size{}samples");
         let dropped = rig.stats().dropped_superseded_points;
-        prop_assert_eq!(arrived as u64 + dropped, messages + samples);
+        prop_assert_eq!(arrived as u64 + dropped, recorded.passing);
     }
 }

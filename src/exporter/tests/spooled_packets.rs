@@ -2,16 +2,12 @@
 
 use super::{
     INTERVAL, Rig, SECOND,
-    packets::{Act, Fate, PacketEnd, act, fate},
+    packets::{Fate, PacketEnd, Recorded, act, fate},
     spooling::Directory,
 };
 use crate::{Filter, Spool};
 use proptest::prelude::*;
-use std::{
-    collections::{BTreeMap, VecDeque},
-    path::Path,
-    time::Duration,
-};
+use std::{collections::VecDeque, path::Path, time::Duration};
 
 fn run(far_end: &PacketEnd, directory: &Path, seed: u64) -> Rig<PacketEnd> {
     let filter = Filter::new().families(|family| !family.name().starts_with("tidegauge_"));
@@ -102,52 +98,14 @@ proptest! {
     ) {
         let directory = Directory::new();
         let far_end = PacketEnd::new(lines);
-        let mut recorded: BTreeMap<String, f64> = BTreeMap::new();
-        let (mut messages, mut samples, mut dropped) = (0_u64, 0_u64, 0_u64);
+        let (mut recorded, mut dropped) = (Recorded::default(), 0);
         for (number, (acts, script, deadline)) in runs.into_iter().enumerate() {
             // What is too large for the far end is rejected, which is counted elsewhere.
             let script: VecDeque<Fate> = script.into_iter().filter(|fate| *fate != Fate::TooLarge).collect();
             far_end.with(|network| network.script = script);
             let mut rig = run(&far_end, &directory.0, number as u64);
-            let jobs = rig.registry.counter("jobs_total", "Jobs.").labels(["queue"]).register().unwrap();
-            let waits = rig.registry.histogram("wait", "Waits.").labels(["queue"]).register().unwrap();
-            let costs = rig.registry.float_counter("cost_total", "Cost.").register().unwrap();
-            let sizes = rig.registry.distribution("size", "Sizes.").register().unwrap();
             rig.settle();
-            for act in acts {
-                match act {
-                    Act::Add(series, amount) => {
-                        jobs.with((series,)).add(amount.into());
-                        *recorded.entry(format!("jobs_total{{{series}}}")).or_default() += f64::from(amount);
-                    }
-                    Act::Observe(series, count) => {
-                        waits.with((series,)).observe_many(0.001, count.into());
-                        *recorded.entry(format!("wait{{{series}}}0")).or_default() += f64::from(count);
-                    }
-                    Act::Cost(quarters) => {
-                        costs.add(f64::from(quarters) / 4.0);
-                        *recorded.entry("cost_total{}".to_owned()).or_default() += f64::from(quarters) / 4.0;
-                    }
-                    Act::Sample(count) => {
-                        (0..count).for_each(|_| sizes.observe(1.0));
-                        samples += u64::from(count);
-                    }
-                    Act::Message => {
-                        far_end.with(|network| network.messages += 1);
-                        messages += 1;
-                    }
-                    Act::Remove(series) => {
-                        jobs.remove((series,));
-                        waits.remove((series,));
-                    }
-                    Act::Interval => rig.interval(),
-                    Act::Seconds(seconds) => {
-                        rig.clock.advance(SECOND * seconds.into());
-                        rig.settle();
-                    }
-                    Act::Flush => drop(rig.flush(SECOND)),
-                }
-            }
+            recorded.act(&mut rig, acts);
             let _ = rig.end(SECOND * deadline);
             dropped += rig.stats().dropped_superseded_points;
         }
@@ -160,10 +118,10 @@ proptest! {
         prop_assert!(last.end(60 * SECOND).is_ok());
         prop_assert_eq!(directory.files(), 0);
         dropped += last.stats().dropped_superseded_points;
-        for (series, recorded) in &recorded {
+        for (series, recorded) in &recorded.counts {
             prop_assert_eq!(far_end.total(series), *recorded, "{}", series);
         }
         let arrived = far_end.total("message") + far_end.total("size{}samples");
-        prop_assert_eq!(arrived as u64 + dropped, messages + samples);
+        prop_assert_eq!(arrived as u64 + dropped, recorded.passing);
     }
 }

@@ -394,38 +394,15 @@ proptest! {
         let directory = Directory::new();
         let far_end = delta();
         far_end.with(|inner| inner.most = most);
-        let mut recorded: BTreeMap<String, f64> = BTreeMap::new();
+        let mut recorded = Recorded::new();
         let mut possible_duplicates = 0;
         for (number, (acts, script, always, deadline)) in runs.into_iter().enumerate() {
             far_end.with(|inner| (inner.script, inner.always) = (script.into(), always));
             let mut rig = Rig::new(far_end.clone(), |exporter| {
                 exporter.queue(queue, usize::MAX).spool(Spool::new(&directory.0)).seed(number as u64)
             });
-            let jobs = rig.registry.counter("jobs_total", "Jobs.").labels(["queue"]).register().unwrap();
-            let waits = rig.registry.histogram("wait_seconds", "Waits.").labels(["queue"]).register().unwrap();
             rig.settle();
-            for act in acts {
-                match act {
-                    Act::Add(series, amount) => {
-                        jobs.with((series,)).add(amount.into());
-                        *recorded.entry(format!("jobs_total{{{series}}}")).or_default() += f64::from(amount);
-                    }
-                    Act::Observe(series, value) => {
-                        waits.with((series,)).observe(f64::from(value) / 1024.0);
-                        let sum = recorded.entry(format!("wait_seconds{{{series}}} sum")).or_default();
-                        *sum += f64::from(value) / 1024.0;
-                    }
-                    Act::Remove(series) => {
-                        jobs.remove((series,));
-                        waits.remove((series,));
-                    }
-                    Act::Interval => rig.interval(),
-                    Act::Seconds(seconds) => {
-                        rig.clock.advance(SECOND * seconds.into());
-                        rig.settle();
-                    }
-                }
-            }
+            rig.act(acts, &mut recorded);
             let _ = rig.end(SECOND * u32::from(deadline));
             possible_duplicates += rig.stats().possible_duplicate_points;
         }

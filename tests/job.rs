@@ -149,6 +149,21 @@ mod unix {
             assert!(ended.stderr.contains("logged: "), "{}", ended.stderr);
             assert!(!ended.stderr.contains("tidegauge: "), "{}", ended.stderr);
         }),
+        ("logger_that_panics", logger_that_panics, |ended| {
+            assert_eq!(ended.status.code(), Some(101));
+            // The one of the application, and that of the logger, and what the logger would not take.
+            assert!(ended.stderr.contains("no rows today"), "{}", ended.stderr);
+            assert!(ended.stderr.contains("logger is broken"), "{}", ended.stderr);
+            assert!(ended.stderr.contains("tidegauge: job \"nightly\""), "{}", ended.stderr);
+        }),
+        ("logger_that_panics_at_exit", logger_that_panics, |ended| {
+            assert_eq!(ended.status.code(), Some(7));
+            assert!(ended.stderr.contains("logger is broken"), "{}", ended.stderr);
+            assert!(ended.stderr.contains("tidegauge: job \"nightly\""), "{}", ended.stderr);
+        }),
+        ("logger_that_hangs_at_exit", logger_that_hangs_at_exit, |ended| {
+            assert_eq!(ended.status.code(), Some(7));
+        }),
         ("never_answers", never_answers, |ended| {
             assert_eq!(ended.status.code(), Some(0));
             assert_eq!(ended.outcome(), "success");
@@ -459,29 +474,35 @@ mod unix {
         thread_local! {
             static LINE: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
         }
-        struct Logger;
-        impl log::Log for Logger {
-            fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-                metadata.level() == log::Level::Error
-            }
-
-            fn log(&self, record: &log::Record<'_>) {
-                if self.enabled(record.metadata()) {
-                    LINE.with_borrow_mut(|line| {
-                        *line = format!("logged: {}\n", record.args());
-                        eprint!("{line}");
-                    });
-                }
-            }
-
-            fn flush(&self) {}
-        }
-        log::set_logger(&Logger).expect("it is the first");
-        log::set_max_level(log::LevelFilter::Trace);
+        log_by(|text| {
+            LINE.with_borrow_mut(|line| {
+                *line = format!("logged: {text}\n");
+                eprint!("{line}");
+            })
+        });
         LINE.with_borrow_mut(|line| line.push('!'));
         let exporter = to("closed", |_| Answer::rejected("we are closed")).start(&Registry::new())?;
         EXPORTER.set(exporter).expect("it is set once");
         Ok(())
+    }
+
+    fn logger_that_panics() -> Result<(), Box<dyn Error>> {
+        log_by(|_| panic!("the logger is broken"));
+        // Of a refusal the exporter would speak first.
+        let job = Job::new(NIGHTLY).push_to(dead()).deadline(SHORT);
+        let _job = job.start(&Registry::new())?;
+        if env::var(SCENARIO)?.ends_with("exit") {
+            process::exit(7);
+        }
+        panic!("no rows today");
+    }
+
+    /// As one does whose lock is held by the thread that exits.
+    fn logger_that_hangs_at_exit() -> Result<(), Box<dyn Error>> {
+        log_by(|_| drop(hang()));
+        let job = Job::new(NIGHTLY).push_to(dead()).deadline(SHORT);
+        let _job = job.start(&Registry::new())?;
+        process::exit(7);
     }
 
     fn never_answers() -> Result<(), Box<dyn Error>> {
@@ -739,6 +760,26 @@ mod unix {
     }
 
     // What they are made of.
+
+    /// Has errors written by a logger of the application's.
+    fn log_by(write: fn(&str)) {
+        struct Logger(fn(&str));
+        impl log::Log for Logger {
+            fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+                metadata.level() == log::Level::Error
+            }
+
+            fn log(&self, record: &log::Record<'_>) {
+                if self.enabled(record.metadata()) {
+                    (self.0)(&record.args().to_string());
+                }
+            }
+
+            fn flush(&self) {}
+        }
+        log::set_logger(Box::leak(Box::new(Logger(write)))).expect("it is the first");
+        log::set_max_level(log::LevelFilter::Trace);
+    }
 
     const NIGHTLY: &str = "nightly";
 

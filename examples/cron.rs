@@ -54,10 +54,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     match (report.is_delivered(), waited, waiting(&spool)) {
         (true, 0, _) => println!("{url} has it"),
         (true, ..) => println!("{url} has what waited in {}, and this run", spool.display()),
-        (false, _, waits) if waits > 0 => println!(
-            "{url} has not got it: it waits in {} for the next run, and in time for a gateway",
-            spool.display()
-        ),
+        (false, _, waits) if waits > 0 => {
+            println!("{url} has not got it: it waits in {} for the next run", spool.display())
+        }
         (false, ..) => println!("{url} has not got it, and it could not be kept: see the error"),
     }
     Ok(())

@@ -5,7 +5,6 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Command;
 
 /// The labels of a group.
@@ -71,7 +70,9 @@ impl Gateway {
         self.program = Some(program);
     }
 
-    pub fn folder(&self) -> &Path {
+    /// The folder that it runs in.
+    #[cfg(feature = "tls")]
+    pub fn folder(&self) -> &std::path::Path {
         self.folder.path()
     }
 

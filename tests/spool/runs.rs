@@ -161,11 +161,13 @@ fn one_run(
 ) -> Run {
     let mut process = Process::start(number, url, directory);
     process.wait_until_it_says(BEGUN);
-    let delay = match (disturb(random), random.below(2)) {
+    let delay = match (disturb(random), random.below(6)) {
+        // Some come to their end, whatever that is.
+        (_, 0) => PATIENCE,
         // All is over soon.
         (Reach::Near, _) => Duration::from_micros(random.below(120_000)),
         // It tries for most of its time,
-        (Reach::Out, 0) => Duration::from_micros(random.below(5 * DEADLINE.as_micros() as u64 / 4)),
+        (Reach::Out, 1 | 2) => Duration::from_micros(random.below(DEADLINE.as_micros() as u64)),
         // and then puts into the spool what is left.
         (Reach::Out, _) => {
             process.wait_until_it_says(ENDS);
@@ -441,7 +443,7 @@ pub fn seed() -> u64 {
 }
 
 /// How many runs there are at once.
-const AT_ONCE: u64 = 6;
+const AT_ONCE: u64 = 8;
 
 /// SIGKILL, by its number on every Unix.
 const KILL: i32 = 9;

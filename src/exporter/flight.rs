@@ -30,6 +30,8 @@ pub(crate) struct Flight {
     pub(crate) unclear: bool,
     /// New credentials have been tried.
     pub(crate) reloaded: bool,
+    /// What follows it in its series has been left to a later work, or to the end of one that has passed them.
+    pub(crate) is_passed: bool,
     /// It is not tried again in the works up to this one.
     pub(crate) tried: u64,
 }

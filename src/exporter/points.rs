@@ -33,6 +33,8 @@ pub struct Points<'a> {
     limit: usize,
     /// So many items are shown.
     items: usize,
+    /// Nothing else is shown.
+    only_increments: bool,
     /// For the points of one claim alone: where it ends. They are shown whether held or not.
     until: Option<usize>,
     taken: usize,
@@ -55,6 +57,17 @@ pub(crate) struct Refused {
     pub(crate) claim: Claim,
     pub(crate) points: u64,
     pub(crate) reason: &'static str,
+}
+
+/// Which time a work is gone through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pass {
+    First,
+    /// For what the first one had to leave behind payloads whose answer was not there yet: increments, as the marks have them by then.
+    Rest,
+    /// For what was given up, where there will be no later work: everything that the marks do not know to be delivered, but for samples,
+    /// which are never sent again.
+    Again,
 }
 
 /// A place in a work.
@@ -133,6 +146,7 @@ impl<'a> Points<'a> {
             scratch: Vec::new(),
             limit,
             items: work.items(),
+            only_increments: false,
             until: None,
             taken: 0,
             increments: 0,
@@ -159,10 +173,15 @@ impl<'a> Points<'a> {
         }
     }
 
-    /// Without those of which nothing is said again: samples.
-    pub(crate) fn without_samples(self) -> Self {
+    /// For another pass over the work.
+    pub(crate) fn of_pass(self, pass: Pass) -> Self {
+        let items = match pass {
+            Pass::First => self.work.items(),
+            Pass::Rest | Pass::Again => self.work.items_without_samples(),
+        };
         Points {
-            items: self.work.items_without_samples(),
+            items,
+            only_increments: pass == Pass::Rest,
             ..self
         }
     }
@@ -479,6 +498,10 @@ impl<'a> Points<'a> {
         let item = self.work.item(self.at.item);
         let family = item.family();
         let is_delta = self.work.is_delta(self.at.item);
+        if self.only_increments && !is_delta {
+            self.at.place = family.rows.places();
+            return None;
+        }
         let time = self.work.time(self.at.item);
         let end = self.until.unwrap_or_else(|| family.rows.places());
         for place in self.at.place..end {

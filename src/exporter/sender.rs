@@ -14,7 +14,7 @@ use super::{
     journal::Journal,
     marks::Marks,
     pace::Pace,
-    points::{Points, Position, Refused, Taken},
+    points::{Pass, Points, Position, Refused, Taken},
     removals::Removals,
     retry::Retry,
     sampling::{Drained, Sampling},
@@ -81,8 +81,25 @@ struct Progressing {
     next: Position,
     /// As far as it has ever been encoded: what was refused before is counted, though a smaller payload begins there again.
     furthest: Position,
-    /// It has been encoded before, and its samples are not sent again.
-    is_repeated: bool,
+    pass: Pass,
+    /// A payload was answered for whose series had been passed by then: there is more to say of them.
+    has_rest: bool,
+}
+
+impl Progressing {
+    /// From its beginning, for another pass.
+    fn repeated(work: Arc<Work>, pass: Pass) -> Self {
+        Progressing {
+            next: Position::default(),
+            furthest: Position {
+                item: work.items(),
+                ..Position::default()
+            },
+            pass,
+            has_rest: false,
+            work,
+        }
+    }
 }
 
 /// What a sender is told when it is made.
@@ -246,6 +263,9 @@ impl Sender {
             if let Some(flight) = self.deferred.pop_front() {
                 return Some(flight);
             }
+            if self.begin_rest() {
+                continue;
+            }
             if self.parked.iter().all(|flight| self.was_tried(flight)) {
                 self.settle_provisional();
                 self.finish_work(now);
@@ -253,6 +273,17 @@ impl Sender {
                     return None;
                 }
             }
+        }
+    }
+
+    /// Goes through the work once more, if there is more to say of series whose payload was not answered for the first time.
+    fn begin_rest(&mut self) -> bool {
+        match &mut self.work {
+            Some(progressing) if progressing.has_rest => {
+                *progressing = Progressing::repeated(progressing.work.clone(), Pass::Rest);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -325,7 +356,8 @@ impl Sender {
             work: Arc::new(work),
             next: Position::default(),
             furthest: Position::default(),
-            is_repeated: false,
+            pass: Pass::First,
+            has_rest: false,
         });
         true
     }
@@ -389,10 +421,8 @@ impl Sender {
         loop {
             let progressing = self.work.as_ref()?;
             let (work, from, furthest) = (progressing.work.clone(), progressing.next, progressing.furthest);
-            let mut points = Points::new(&work, &self.marks, self.filter.as_ref(), from, self.limit);
-            if progressing.is_repeated {
-                points = points.without_samples();
-            }
+            let points = Points::new(&work, &self.marks, self.filter.as_ref(), from, self.limit);
+            let mut points = points.of_pass(progressing.pass);
             let mut bytes = std::mem::take(&mut self.spare);
             bytes.clear();
             let destination = &mut self.destination;
@@ -459,6 +489,7 @@ impl Sender {
                 first: None,
                 unclear: false,
                 reloaded: false,
+                is_passed: false,
             });
         }
     }

@@ -7,6 +7,7 @@ use crate::{
         dead_letter::DeadLetter,
         flight::{Flight, FlightTally},
         journal::Journal,
+        points::Position,
         removals::Removals,
         retry::Decision,
         work::{Claim, Part, Work},
@@ -37,6 +38,12 @@ impl Sender {
         };
         if let Some(previous) = previous {
             return self.fail_with_previous(flight, previous, first, now, &message);
+        }
+        if matches!(
+            verdict,
+            Verdict::Delivered { .. } | Verdict::Rejected | Verdict::TooLarge
+        ) {
+            self.note_rest(&flight);
         }
         match verdict {
             Verdict::Delivered { rejected: 0 } if is_provisional => {
@@ -137,7 +144,7 @@ impl Sender {
         self.journal.succeeded();
     }
 
-    fn fail(&mut self, flight: Flight, first: Duration, now: Duration, asked: Option<Duration>, message: &str) {
+    fn fail(&mut self, mut flight: Flight, first: Duration, now: Duration, asked: Option<Duration>, message: &str) {
         self.note_error(message);
         let flushing = self.shared.is_flushing();
         let attempt = flight.payload.attempt();
@@ -150,7 +157,7 @@ impl Sender {
         self.shared.with(|state| state.progress.asked_until = asked_until);
         match decision {
             Decision::Again if flushing && attempt.is_multiple_of(IN_A_ROW) => {
-                self.pass_cut(&flight);
+                self.pass_cut(&mut flight);
                 self.deferred.push_back(flight);
             }
             Decision::Again => self.flight = Some(flight),
@@ -165,11 +172,12 @@ impl Sender {
 
     /// Forgets a payload, whose points come again; or parks it, if they may have arrived.
     pub(super) fn give_up(&mut self, mut flight: Flight) {
-        self.pass_cut(&flight);
+        self.pass_cut(&mut flight);
         let tally = flight.tally();
         if flight.is_doubtful() {
             // What is not in it need not wait for its answer.
             flight.claims = self.marks.with_points(&flight.work, &flight.claims);
+            flight.is_passed = true;
             let series: Vec<Claim> = flight.series().collect();
             self.marks.hold(&flight.work, &series);
             self.parked.push_back(flight);
@@ -194,13 +202,22 @@ impl Sender {
 
     /// Leaves the rest of a point, of which a payload without an answer has a part, to the next collection: computed now, it would have
     /// that part too.
-    fn pass_cut(&mut self, flight: &Flight) {
+    fn pass_cut(&mut self, flight: &mut Flight) {
         if let (Some(cut), Some(progressing)) = (flight.cut, &mut self.work)
             && progressing.next == cut
             && Arc::ptr_eq(&progressing.work, &flight.work)
         {
             progressing.next.place += 1;
             progressing.furthest = progressing.furthest.max(progressing.next);
+            flight.is_passed = true;
+        }
+    }
+
+    /// A payload has had an answer that lasts. What follows it in its series is not to wait for the next collection, because somebody may
+    /// wait for this one.
+    fn note_rest(&mut self, flight: &Flight) {
+        if let Some(progressing) = self.work.as_mut().filter(|_| flight.is_passed) {
+            progressing.has_rest |= progressing.next != Position::default();
         }
     }
 

@@ -4,7 +4,7 @@
 use super::{IN_A_ROW, Next, Progressing, Sender, Work};
 use crate::{
     destination::{Answer, BatchId, Payload, Verdict},
-    exporter::{flight::Flight, journal::Journal, points::Position, retry::Decision},
+    exporter::{flight::Flight, journal::Journal, points::Pass, retry::Decision},
     spool::{Entry, Record, SpoolError, Store},
 };
 use std::{sync::Arc, time::Duration};
@@ -355,11 +355,7 @@ impl Sender {
         }
         let parked = self.parked.drain(..).chain(self.flight.take());
         let flights: Vec<Flight> = parked.chain(self.deferred.drain(..)).collect();
-        // What follows in the series of a payload that may have arrived has been left to another collection, and so has the rest of a
-        // point that was cut.
-        let is_left = flights
-            .iter()
-            .any(|flight| flight.is_doubtful() || flight.cut.is_some());
+        let is_left = flights.iter().any(|flight| flight.is_passed);
         let mut kept: Vec<Kept> = Vec::new();
         for flight in flights {
             // What follows in the same series goes on from there.
@@ -371,7 +367,7 @@ impl Sender {
             state.queue.len() == 0 && (is_left || progress.carried > 0 || progress.carrying > 0)
         });
         if self.work.is_none() && is_behind {
-            self.work = unfinished.map(Progressing::again);
+            self.work = unfinished.map(|work| Progressing::repeated(work, Pass::Again));
         }
         loop {
             if self.work.is_none() && !self.begin_work() {
@@ -386,8 +382,8 @@ impl Sender {
                 .shared
                 .with(|state| (state.queue.len() == 0, std::mem::take(&mut state.progress.carrying) > 0));
             // A later collection has it all.
-            if is_last && (carried || is_left) && !progressing.is_repeated {
-                self.work = Some(Progressing::again(progressing.work));
+            if is_last && (carried || is_left) && progressing.pass != Pass::Again {
+                self.work = Some(Progressing::repeated(progressing.work, Pass::Again));
             }
         }
     }
@@ -408,21 +404,6 @@ impl Sender {
         telemetry.spool_set_aside.add(losses.unread_files);
         telemetry.spool_files.set(size.files as f64);
         telemetry.spool_bytes.set(size.bytes as f64);
-    }
-}
-
-impl Progressing {
-    /// From its beginning, for what of it was carried over.
-    fn again(work: Arc<Work>) -> Self {
-        Progressing {
-            next: Position::default(),
-            furthest: Position {
-                item: work.items(),
-                ..Position::default()
-            },
-            is_repeated: true,
-            work,
-        }
     }
 }
 

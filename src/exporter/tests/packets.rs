@@ -478,6 +478,21 @@ fn packets_are_spread_over_the_interval_and_hurried_by_a_flush() {
     assert!(took < SECOND / 8, "{took:?}");
 }
 
+#[test]
+fn a_flush_is_not_done_before_the_rest_of_a_point_whose_part_was_unclear() {
+    let far_end = PacketEnd::new(2);
+    let mut rig = rig(far_end.clone());
+    let waits = rig.registry.histogram("wait", "Waits.").register().unwrap();
+    waits.observe_many(0.001, 4);
+    use Fate::{Arrives, CarriedOver, Refused, Unanswered};
+    far_end.with(|network| network.script = [Unanswered, Refused, CarriedOver, Refused, Arrives].into());
+    rig.flush(60 * SECOND).unwrap_err();
+    // Two parts are parked; in this flush they arrive when their series has been passed.
+    assert_eq!(rig.flush(60 * SECOND).map(|report| report.kept), Ok(0));
+    assert!(far_end.with(|network| network.script.is_empty()));
+    assert_eq!(far_end.total("wait{}0"), 4.0);
+}
+
 pub(super) fn fate() -> impl Strategy<Value = Fate> {
     prop_oneof![
         3 => Just(Fate::Arrives),

@@ -17,7 +17,7 @@ pub(crate) mod pushgateway;
 pub(crate) mod statsd;
 
 use crate::snapshot::FamilySnapshot;
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::exporter::points::Points;
 
@@ -104,7 +104,8 @@ pub trait Destination: Send + 'static {
     /// nothing, nothing is sent, and what it took counts as said.
     fn encode(&mut self, points: &mut Points<'_>, payload: &mut Vec<u8>);
 
-    /// Sends one payload, and returns before `timeout` is over; an exporter that is being shut down does not wait for longer.
+    /// Sends one payload, and returns before `timeout` is over; an exporter that is being shut down does not wait for longer, and says
+    /// so by [`Payload::is_overdue`]. With a [spool](crate::Exporter::spool) it may be a payload that an exporter before it has encoded.
     fn send(&mut self, payload: &Payload, timeout: Duration) -> Answer;
 
     /// Reads credentials again, because the far end has refused them; whether they have changed. By default there are none.
@@ -185,6 +186,27 @@ pub struct Payload {
     id: BatchId,
     points: usize,
     attempt: u32,
+    overdue: Option<Overdue>,
+}
+
+/// Whether a send has no time any more, although its timeout is not over.
+#[derive(Clone)]
+pub(crate) struct Overdue(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Overdue {
+    pub(crate) fn new(is_overdue: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Overdue(Arc::new(is_overdue))
+    }
+
+    pub(crate) fn is_so(&self) -> bool {
+        self.0()
+    }
+}
+
+impl fmt::Debug for Overdue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Overdue({})", self.is_so())
+    }
 }
 
 impl Payload {
@@ -194,7 +216,18 @@ impl Payload {
             id,
             points,
             attempt: 0,
+            overdue: None,
         }
+    }
+
+    pub(crate) fn ends_with(mut self, overdue: Overdue) -> Self {
+        self.overdue = Some(overdue);
+        self
+    }
+
+    #[cfg(any(feature = "otlp", feature = "pushgateway"))]
+    pub(crate) fn overdue(&self) -> Option<&Overdue> {
+        self.overdue.as_ref()
     }
 
     pub(crate) fn begin_attempt(&mut self) {
@@ -219,6 +252,13 @@ impl Payload {
     /// How many points are in it.
     pub fn points(&self) -> usize {
         self.points
+    }
+
+    /// Whether the exporter is being shut down meanwhile and has no time for this send any more. A destination that waits for long looks at
+    /// it now and then, and gives up as if its timeout were over: else what is left when the exporter ends cannot be put into its
+    /// [spool](crate::Exporter::spool).
+    pub fn is_overdue(&self) -> bool {
+        self.overdue.as_ref().is_some_and(Overdue::is_so)
     }
 
     /// How often it is being sent, this time included.

@@ -255,6 +255,7 @@ impl Destination for Otlp {
             headers: &headers[..sent],
             body: payload.bytes(),
             timeout,
+            overdue: payload.overdue(),
         });
         self.client.tell_problems();
         let response = match response {

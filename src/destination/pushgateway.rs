@@ -14,7 +14,7 @@ pub use builder::PushgatewayBuilder;
 pub use format::PushFormat;
 
 use super::{
-    Activity, Answer, Destination, Payload, Preferences, Verdict,
+    Activity, Answer, Destination, Overdue, Payload, Preferences, Verdict,
     compression::{Compression, gzip},
     http::failed,
 };
@@ -229,7 +229,7 @@ impl Pushgateway {
     ///
     /// If the gateway cannot be asked within the timeout, or refuses.
     pub fn delete(&mut self) -> Result<(), PushgatewayError> {
-        let (status, answer) = self.exchange(Method::Delete, &[], self.timeout);
+        let (status, answer) = self.exchange(Method::Delete, &[], self.timeout, None);
         self.outcome(status, answer)
     }
 
@@ -252,7 +252,7 @@ impl Pushgateway {
             let plain = mem::take(&mut body);
             gzip(&plain, &mut body);
         }
-        let (status, answer) = self.exchange(method, &body, self.timeout);
+        let (status, answer) = self.exchange(method, &body, self.timeout, None);
         self.outcome(status, answer)
     }
 
@@ -273,7 +273,13 @@ impl Pushgateway {
     }
 
     /// Sends one request. The status of the answer, if there was one, and what it means.
-    fn exchange(&mut self, method: Method, body: &[u8], timeout: Duration) -> (Option<u16>, Answer) {
+    fn exchange(
+        &mut self,
+        method: Method,
+        body: &[u8],
+        timeout: Duration,
+        overdue: Option<&Overdue>,
+    ) -> (Option<u16>, Answer) {
         let generation = platform::generation();
         if self.generation != generation {
             // These are the parent's.
@@ -295,6 +301,7 @@ impl Pushgateway {
             headers: &headers[..sent],
             body,
             timeout,
+            overdue,
         });
         self.client.tell_problems();
         match response {
@@ -389,7 +396,8 @@ impl Destination for Pushgateway {
     }
 
     fn send(&mut self, payload: &Payload, timeout: Duration) -> Answer {
-        self.exchange(self.method, payload.bytes(), timeout).1
+        self.exchange(self.method, payload.bytes(), timeout, payload.overdue())
+            .1
     }
 
     fn reload_credentials(&mut self) -> bool {

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     departure::Departure,
-    destination::{Activity, Answer, BatchId, Destination, Payload},
+    destination::{Activity, Answer, BatchId, Destination, Overdue, Payload},
     samples::SampleReader,
     scrape::Filter,
     snapshot::FamilySnapshot,
@@ -71,6 +71,8 @@ pub(crate) struct Sender {
     /// Of the last payload, to be used again.
     spare: Vec<u8>,
     reported: Activity,
+    /// Asked by a send that takes long.
+    overdue: Overdue,
     /// How far the wall clock was ahead of the monotonic one; it jumps when the process stood still.
     offset: Option<Duration>,
 }
@@ -146,7 +148,9 @@ const FREEZE: Duration = Duration::from_secs(10);
 
 impl Sender {
     pub(crate) fn new(shared: Arc<Shared>, destination: Box<dyn Destination>, settings: SenderSettings) -> Self {
+        let stopping = shared.clone();
         Sender {
+            overdue: Overdue::new(move || stopping.is_past_sending()),
             journal: Journal::new(&shared.name, &shared.address),
             shared,
             destination,
@@ -476,7 +480,7 @@ impl Sender {
                 sequence: self.payloads,
             };
             return Some(Flight {
-                payload: Payload::new(bytes, id, points),
+                payload: Payload::new(bytes, id, points).ends_with(self.overdue.clone()),
                 tried: work.sequence(),
                 work,
                 claims,

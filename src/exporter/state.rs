@@ -159,6 +159,12 @@ impl Shared {
         }
     }
 
+    /// Whether it is being shut down, and nothing is to be sent any more.
+    pub(crate) fn is_past_sending(&self) -> bool {
+        let until = self.with(|state| state.sending_until);
+        until.is_some_and(|until| self.clock.monotonic() >= until)
+    }
+
     /// Whether its threads are threads of this process, which may be a fork.
     pub(crate) fn is_of_this_process(&self) -> bool {
         self.generation == crate::platform::generation()

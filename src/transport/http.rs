@@ -30,6 +30,7 @@ pub(crate) use retry_after::retry_after;
 pub(crate) use url::HttpUrl;
 
 use crate::{
+    destination::Overdue,
     redact,
     transport::names::{LookUp, system},
 };
@@ -102,6 +103,8 @@ pub(crate) struct Request<'a> {
     pub(crate) body: &'a [u8],
     /// From now to the last byte of the answer; a day at most.
     pub(crate) timeout: Duration,
+    /// Asked while an answer is waited for: whether there is no time for that any more.
+    pub(crate) overdue: Option<&'a Overdue>,
 }
 
 /// What is done to a resource.
@@ -298,7 +301,8 @@ impl HttpClient {
         let agent = self
             .agent(gate, url.secure)
             .map_err(|message| Failure::new(FailureKind::Tls, message))?;
-        self.shared.begin(deadline, Head { target, lines });
+        let overdue = request.overdue.cloned();
+        self.shared.begin(deadline, overdue, Head { target, lines });
         let answer = send(&agent, request);
         let may_have_left = self.shared.end();
         let (head, mut body) = answer

@@ -25,7 +25,14 @@ mod runs;
 use behaviour::Behaviour;
 use receiver::{Outcome, Receiver, Request};
 use runs::{Phases, Random, Reach, compare, run_clean, run_to_end, run_until_killed, seed};
-use std::{env, fs, path::PathBuf, process, time::Duration};
+use std::{
+    env, fs,
+    path::PathBuf,
+    process,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+use tidegauge::{Exporter, Filter, Otlp, Registry, Spool, TemporalityPreference};
 
 /// A thousand are killed by the live test of the same.
 const KILLS: usize = 100;
@@ -67,12 +74,61 @@ fn runs_that_are_killed_anywhere_lose_nothing_that_had_reached_their_end() {
     compare(&runs, &clean, stored, &directory.0, Some(untold));
 }
 
+#[test]
+fn a_send_that_hangs_when_its_exporter_ends_leaves_time_for_the_spool() {
+    let directory = Folder::new();
+    let far_end = Receiver::start();
+    far_end.always(Behaviour::answer(503).held());
+    let exporter = |registry: &Registry| {
+        let otlp = Otlp::builder()
+            .metrics_url(far_end.url())
+            .no_proxy()
+            .temporality(TemporalityPreference::Delta)
+            .build()
+            .unwrap();
+        Exporter::new(otlp)
+            .interval(Duration::from_secs(3600))
+            // Far longer than the exporter has at its end.
+            .send_timeout(Duration::from_secs(3600))
+            .filter(Filter::new().families(|family| family.name() == "jobs_total"))
+            .spool(Spool::new(&directory.0))
+            .start(registry)
+            .unwrap()
+    };
+    let registry = Registry::new();
+    let jobs = registry.counter("jobs_total", "Jobs.").register().unwrap();
+    jobs.add(3);
+    let first = exporter(&registry);
+    drop(first.flush_async(Duration::from_secs(3600)));
+    far_end.wait_for(|state| state.held == 1);
+    jobs.add(4);
+    let error = first.shutdown(Duration::from_secs(2)).unwrap_err();
+    assert!(error.is_spooled(), "{error}");
+
+    far_end.always(Behaviour::accept());
+    far_end.release();
+    let registry = Registry::new();
+    let second = exporter(&registry);
+    second.flush(receiver::PATIENCE).unwrap();
+    assert_eq!(second.stats().delivered_spooled_points, 2);
+    let counts = far_end.read(|state| {
+        let points = state.series.values().flatten();
+        points.map(|point| format!("{:?}", point.value)).collect::<Vec<_>>()
+    });
+    assert!(
+        counts.len() == 2 && counts[0].contains("Integer(3)") && counts[1].contains("Integer(4)"),
+        "{counts:?}"
+    );
+}
+
 /// A directory for a spool, which goes when the test ends.
 struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Folder {
-        let path = env::temp_dir().join(format!("tidegauge-runs-{}", process::id()));
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("tidegauge-runs-{}-{count}", process::id()));
         let _ = fs::remove_dir_all(&path);
         Folder(path)
     }

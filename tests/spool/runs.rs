@@ -92,8 +92,6 @@ fn exporter(url: &str, directory: &Path, registry: &Registry) -> ExporterHandle 
         .interval(Duration::from_secs(3600))
         .phase(false)
         .retry(retry)
-        // A send that has begun when the program ends must end in time for the rest to be put into the spool.
-        .send_timeout(DEADLINE / 4)
         .filter(Filter::new().families(|family| family.name() == "jobs_total"))
         .spool(Spool::new(directory))
         .start(registry)

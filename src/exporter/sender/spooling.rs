@@ -140,7 +140,8 @@ impl Sender {
         self.count_spool();
         match found {
             Ok(Some(mut entry)) => Some(Spooled {
-                payload: Payload::new(std::mem::take(&mut entry.bytes), entry.id, entry.points as usize),
+                payload: Payload::new(std::mem::take(&mut entry.bytes), entry.id, entry.points as usize)
+                    .ends_with(self.overdue.clone()),
                 unclear: entry.unclear,
                 entry,
                 first: None,

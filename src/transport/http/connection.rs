@@ -9,7 +9,10 @@ use super::{
     proxy::Forward,
     tls::{self, Session},
 };
-use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::{
+    destination::Overdue,
+    sync::{AtomicU64, Mutex, Ordering},
+};
 use std::{
     fmt, io,
     sync::Arc,
@@ -33,6 +36,8 @@ pub(super) struct Shared {
 
 struct Exchange {
     deadline: Instant,
+    /// Whether there is no time any more before that.
+    overdue: Option<Overdue>,
     /// What is still to be added to the request; taken when its first byte leaves.
     head: Option<Head>,
 }
@@ -52,14 +57,16 @@ impl Shared {
             opened: AtomicU64::new(0),
             exchange: Mutex::new(Exchange {
                 deadline: Instant::now(),
+                overdue: None,
                 head: None,
             }),
         }
     }
 
-    pub(super) fn begin(&self, deadline: Instant, head: Head) {
+    pub(super) fn begin(&self, deadline: Instant, overdue: Option<Overdue>, head: Head) {
         *self.exchange.lock() = Exchange {
             deadline,
+            overdue,
             head: Some(head),
         };
     }
@@ -83,6 +90,23 @@ impl Shared {
         Ok(left)
     }
 
+    /// The time until it is to be asked again whether there is any left; none if there is nobody to ask, or it is the last.
+    fn slice(&self) -> Result<Option<NextTimeout>, Error> {
+        let Some(overdue) = self.exchange.lock().overdue.clone() else {
+            return Ok(None);
+        };
+        if overdue.is_so() {
+            return Err(Error::Io(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the exporter ends, and does not wait any longer",
+            )));
+        }
+        let mut timeout = self.timeout()?;
+        let is_last = *timeout.after <= SLICE;
+        timeout.after = time::Duration::Exact(SLICE);
+        Ok((!is_last).then_some(timeout))
+    }
+
     fn timeout(&self) -> Result<NextTimeout, Error> {
         Ok(NextTimeout {
             after: time::Duration::Exact(self.remaining()?),
@@ -98,6 +122,9 @@ impl fmt::Debug for Exchange {
         formatter.write_str("Exchange")
     }
 }
+
+/// How often it is asked whether there is time left, while an answer is waited for.
+const SLICE: Duration = Duration::from_millis(50);
 
 /// Makes connections: to the host, or through a proxy.
 pub(super) struct Dial {
@@ -271,7 +298,15 @@ impl Transport for Connection {
     }
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, Error> {
-        let input = self.inner.await_input(self.shared.timeout()?);
+        let input = loop {
+            let Some(slice) = self.shared.slice()? else {
+                break self.inner.await_input(self.shared.timeout()?);
+            };
+            match self.inner.await_input(slice) {
+                Err(Error::Timeout(_)) => {}
+                input => break input,
+            }
+        };
         match &self.unsent {
             None => input,
             Some(unsent) => match input {

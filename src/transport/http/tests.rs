@@ -107,6 +107,7 @@ fn post_with(client: &mut HttpClient, url: &HttpUrl, body: &[u8], timeout: Durat
         headers: &[("Content-Type", "application/x-protobuf")],
         body,
         timeout,
+        overdue: None,
     };
     let answer = client.request(request);
     if let Err(failure) = &answer {
@@ -134,6 +135,31 @@ fn reset(mut stream: TcpStream) {
 }
 
 const SHORT: Duration = Duration::from_millis(200);
+
+#[test]
+fn a_request_whose_sender_ends_waits_no_longer() {
+    let (released, release) = std::sync::mpsc::channel::<()>();
+    let server = Server::start(vec![Box::new(move |mut stream| {
+        read_request(&mut stream);
+        // Until the client has given up.
+        let _ = release.recv();
+    })]);
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = asked.clone();
+    let overdue = Overdue::new(move || count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 1);
+    let url = server.url();
+    let request = Request {
+        method: Method::Post,
+        url: &url,
+        headers: &[],
+        body: b"body",
+        timeout: Duration::from_secs(3600),
+        overdue: Some(&overdue),
+    };
+    let answer = client(HttpSettings::default()).request(request);
+    assert_kind(answer, FailureKind::Unclear, "the exporter ends");
+    drop(released);
+}
 
 #[test]
 fn a_request_arrives_whole_and_its_answer_too() {
@@ -187,6 +213,7 @@ fn a_request_arrives_whole_and_its_answer_too() {
         headers: &[],
         body: b"left out",
         timeout: PATIENCE,
+        overdue: None,
     };
     assert_eq!(client.request(request).unwrap().status, 204);
     assert_eq!(client.connections(), 1);
@@ -665,6 +692,7 @@ fn user_information_authenticates_unless_a_header_does() {
         headers: &[("authorization", "Own x")],
         body: b"",
         timeout: PATIENCE,
+        overdue: None,
     };
     without.request(request).unwrap();
     assert_eq!(told.recv().unwrap().as_deref(), Some("Own x"));
@@ -732,6 +760,7 @@ fn no_proxy_is_used_where_none_is_wanted() {
         headers: &[],
         body: b"",
         timeout: PATIENCE,
+        overdue: None,
     };
     assert_eq!(client.request(request).unwrap().status, 200);
     server.end();

@@ -276,6 +276,7 @@ fn what_is_not_tls_is_said_to_be() {
         headers: &[],
         body: b"",
         timeout,
+        overdue: None,
     };
     let failure = client.request(request).unwrap_err();
     assert_eq!(failure.kind, FailureKind::NotSent, "{failure}");

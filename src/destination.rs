@@ -189,23 +189,28 @@ pub struct Payload {
     overdue: Option<Overdue>,
 }
 
-/// Whether a send has no time any more, although its timeout is not over.
+/// When a send has no time any more, although its timeout is not over: tells how much it has, once that is known.
 #[derive(Clone)]
-pub(crate) struct Overdue(Arc<dyn Fn() -> bool + Send + Sync>);
+pub(crate) struct Overdue(Arc<dyn Fn() -> Option<Duration> + Send + Sync>);
 
 impl Overdue {
-    pub(crate) fn new(is_overdue: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Overdue(Arc::new(is_overdue))
+    pub(crate) fn new(left: impl Fn() -> Option<Duration> + Send + Sync + 'static) -> Self {
+        Overdue(Arc::new(left))
+    }
+
+    /// What is left, while the exporter ends.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        self.0()
     }
 
     pub(crate) fn is_so(&self) -> bool {
-        self.0()
+        self.left().is_some_and(|left| left.is_zero())
     }
 }
 
 impl fmt::Debug for Overdue {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Overdue({})", self.is_so())
+        write!(formatter, "Overdue({:?})", self.left())
     }
 }
 
@@ -225,7 +230,7 @@ impl Payload {
         self
     }
 
-    #[cfg(any(feature = "otlp", feature = "pushgateway"))]
+    #[cfg(any(feature = "otlp", feature = "pushgateway", feature = "statsd"))]
     pub(crate) fn overdue(&self) -> Option<&Overdue> {
         self.overdue.as_ref()
     }

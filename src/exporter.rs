@@ -237,10 +237,12 @@ impl Exporter {
     /// [format](Destination::payload_format), delivers it: at its start, and before each collection. See [`Spool`] for what
     /// the directory keeps, and how often something may arrive twice.
     ///
-    /// A send that hangs at the end is given up in time for that, as far as the destination [looks](crate::Payload::is_overdue): those of
-    /// this crate do while they wait for an answer, but not while they make a connection. Where connections may hang, keep the
-    /// [send timeout](Exporter::send_timeout) below three quarters of the deadline; else what could not be put there in time is lost. What the far
-    /// end refuses of a spool is counted as rejected, without a call of [`dead_letters`](Exporter::dead_letters).
+    /// A send that hangs at the end, whatever it waits for, is given up in time for that: those of this crate see to it, a destination of
+    /// your own has to [look](crate::Payload::is_overdue). What no look ends is a pipe that nobody reads (EMF), how a SOCKS proxy
+    /// answers, and, on other systems than Unix, how a connection is made: there keep the [send timeout](Exporter::send_timeout) below three
+    /// quarters of the deadline, else what could not be put there in time is lost.
+    ///
+    /// What the far end refuses of a spool is counted as rejected, without a call of [`dead_letters`](Exporter::dead_letters).
     ///
     /// A spool that cannot be used costs nothing but itself: that is logged, and counted in `tidegauge_exporter_spool_errors_total`.
     pub fn spool(mut self, spool: Spool) -> Self {

@@ -44,6 +44,11 @@
 //! This is not `signal-hook`'s, because that neither looks whether a signal is ignored nor gives back what it has found, which is most
 //! of what there is to do here.
 //!
+//! # Connections
+//!
+//! One call says whether a connection is made by now (<https://pubs.opengroup.org/onlinepubs/9799919799/functions/poll.html>): the standard
+//! library waits for that without a break.
+//!
 //! Elsewhere nothing happens here.
 
 use crate::sync::{AtomicU64, Ordering};
@@ -147,6 +152,29 @@ pub(crate) fn watch_exit() {
 
 #[cfg(not(unix))]
 pub(crate) fn watch_exit() {}
+
+/// Waits until it is known what comes of a socket that connects, for `patience`, rounded up to a millisecond; says whether it is. A signal may
+/// end the wait before.
+#[cfg(all(unix, any(feature = "otlp", feature = "pushgateway", feature = "statsd")))]
+pub(crate) fn is_connected_within(socket: std::os::fd::BorrowedFd<'_>, patience: Duration) -> std::io::Result<bool> {
+    use std::os::fd::AsRawFd;
+
+    let mut waited_for = libc::pollfd {
+        fd: socket.as_raw_fd(),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    let milliseconds = libc::c_int::try_from(patience.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX);
+    // SAFETY: it is told of one entry, which outlives the call; the socket is open for as long as it is borrowed.
+    match unsafe { libc::poll(&raw mut waited_for, 1, milliseconds) } {
+        0 => Ok(false),
+        1.. => Ok(true),
+        _ => match std::io::Error::last_os_error() {
+            error if error.kind() == std::io::ErrorKind::Interrupted => Ok(false),
+            error => Err(error),
+        },
+    }
+}
 
 #[cfg(unix)]
 pub(crate) use signals::{

@@ -1,6 +1,8 @@
 //! Ways for bytes to leave before a deadline, one file a medium. Transports know nothing of metrics: a destination builds the
 //! bytes and judges the answer.
 
+#[cfg(any(feature = "otlp", feature = "pushgateway", feature = "statsd"))]
+mod connect;
 #[cfg(any(feature = "otlp", feature = "pushgateway"))]
 pub(crate) mod http;
 #[cfg(feature = "emf")]
@@ -9,3 +11,5 @@ pub(crate) mod lines;
 pub(crate) mod names;
 #[cfg(feature = "statsd")]
 pub(crate) mod packets;
+#[cfg(any(feature = "otlp", feature = "pushgateway", feature = "statsd"))]
+pub(crate) mod patience;

@@ -27,7 +27,10 @@ use crate::{
     encode::statsd::{Encoder, message::Put},
     exporter::points::Points,
     snapshot::FamilySnapshot,
-    transport::packets::{Packets, Sent},
+    transport::{
+        packets::{Packets, Sent},
+        patience::Patience,
+    },
 };
 use client::ClientTelemetry;
 use messages::{Message, Outbox};
@@ -321,7 +324,8 @@ impl Destination for StatsD {
 
     fn send(&mut self, payload: &Payload, timeout: Duration) -> Answer {
         let packet = payload.bytes();
-        let sent = self.packets.send(packet, payload.id(), timeout);
+        let patience = Patience::new(timeout, payload.overdue());
+        let sent = self.packets.send(packet, payload.id(), patience);
         if let Some(client) = &mut self.client {
             match &sent {
                 Sent::Taken => client.taken(packet),

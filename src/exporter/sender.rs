@@ -150,7 +150,7 @@ impl Sender {
     pub(crate) fn new(shared: Arc<Shared>, destination: Box<dyn Destination>, settings: SenderSettings) -> Self {
         let stopping = shared.clone();
         Sender {
-            overdue: Overdue::new(move || stopping.is_past_sending()),
+            overdue: Overdue::new(move || stopping.left_to_send()),
             journal: Journal::new(&shared.name, &shared.address),
             shared,
             destination,

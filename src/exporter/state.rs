@@ -159,10 +159,10 @@ impl Shared {
         }
     }
 
-    /// Whether it is being shut down, and nothing is to be sent any more.
-    pub(crate) fn is_past_sending(&self) -> bool {
-        let until = self.with(|state| state.sending_until);
-        until.is_some_and(|until| self.clock.monotonic() >= until)
+    /// How long there is still something to be sent, if it is being shut down.
+    pub(crate) fn left_to_send(&self) -> Option<Duration> {
+        let until = self.with(|state| state.sending_until)?;
+        Some(until.saturating_sub(self.clock.monotonic()))
     }
 
     /// Whether its threads are threads of this process, which may be a fork.

@@ -12,6 +12,7 @@ mod headers;
 mod names;
 mod proxy;
 mod retry_after;
+mod tcp;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(not(feature = "tls"))]
@@ -32,19 +33,15 @@ pub(crate) use url::HttpUrl;
 use crate::{
     destination::Overdue,
     redact,
-    transport::names::{LookUp, system},
+    transport::{
+        names::{LookUp, system},
+        patience::Patience,
+    },
 };
 use connection::{Dial, Head, Shared};
 use names::{Later, Names};
 use proxy::{Gate, Proxies};
-use std::{
-    fmt,
-    io::Read,
-    mem,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, io::Read, mem, path::PathBuf, sync::Arc, time::Duration};
 use tls::Tls;
 use ureq::{
     Agent, Body, Error,
@@ -103,7 +100,7 @@ pub(crate) struct Request<'a> {
     pub(crate) body: &'a [u8],
     /// From now to the last byte of the answer; a day at most.
     pub(crate) timeout: Duration,
-    /// Asked while an answer is waited for: whether there is no time for that any more.
+    /// Asked while something is waited for: whether there is no time for that any more.
     pub(crate) overdue: Option<&'a Overdue>,
 }
 
@@ -211,11 +208,11 @@ impl HttpClient {
 
     /// Sends a request and waits for the answer.
     pub(crate) fn request(&mut self, request: Request<'_>) -> Result<Response, Failure> {
-        let deadline = Instant::now() + request.timeout.min(LONGEST_TIMEOUT);
+        let patience = Patience::new(request.timeout, request.overdue);
         if self.tls.refresh(false) {
             self.reconnect();
         }
-        let answered = self.answer(&request, deadline);
+        let answered = self.answer(&request, patience);
         match answered {
             Ok(response) => {
                 if let 401 | 403 = response.status {
@@ -282,7 +279,7 @@ impl HttpClient {
         self.told = problems;
     }
 
-    fn answer(&mut self, request: &Request<'_>, deadline: Instant) -> Result<Response, Failure> {
+    fn answer(&mut self, request: &Request<'_>, patience: Patience) -> Result<Response, Failure> {
         let url = request.url;
         let gate = self.proxies.gate(url.secure, url.host(), url.port()).cloned();
         let forward = gate
@@ -301,8 +298,7 @@ impl HttpClient {
         let agent = self
             .agent(gate, url.secure)
             .map_err(|message| Failure::new(FailureKind::Tls, message))?;
-        let overdue = request.overdue.cloned();
-        self.shared.begin(deadline, overdue, Head { target, lines });
+        self.shared.begin(patience, Head { target, lines });
         let answer = send(&agent, request);
         let may_have_left = self.shared.end();
         let (head, mut body) = answer
@@ -538,9 +534,6 @@ fn reason(error: Error, missing: &str, timeout: Duration) -> String {
 
 /// So that a change of addresses is seen.
 const LONGEST_USE: Duration = Duration::from_secs(60);
-
-/// Instants far in the future can't be told.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What OTLP recommends; see <https://opentelemetry.io/docs/specs/otlp/#otlphttp-response>.
 const LARGEST_BODY: u64 = 4 * 1024 * 1024;

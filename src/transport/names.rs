@@ -4,6 +4,7 @@
 //! can. A look-up that outlives its question is kept by who asked, and waited for again instead of a second one: there is at
 //! most one such thread for each name of each client.
 
+use super::patience::{Patience, TimeOver};
 use std::{
     io,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
@@ -55,6 +56,15 @@ impl Asked {
                 let _ = sender.send(look_up(&name));
             })?;
         Ok(Asked { answer })
+    }
+
+    /// What was found, which is told once, as soon as it is known.
+    pub(crate) fn wait(&self, patience: &Patience) -> Result<io::Result<Vec<SocketAddr>>, TimeOver> {
+        loop {
+            if let Some(answer) = self.answer(patience.slice()?) {
+                return Ok(answer);
+            }
+        }
     }
 
     /// What was found, which is told once; `None` if nothing is known within `patience`.

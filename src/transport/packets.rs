@@ -28,13 +28,14 @@ mod unix_tests;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use endpoint::EndpointError;
 
-use crate::{clock::SharedClock, destination::BatchId, redact, transport::names};
-use addresses::Addresses;
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
+use crate::{
+    clock::SharedClock,
+    destination::BatchId,
+    redact,
+    transport::{names, patience::Patience},
 };
+use addresses::Addresses;
+use std::{fmt, sync::Arc, time::Duration};
 use tcp::Tcp;
 use udp::Udp;
 use unix::Unix;
@@ -93,14 +94,14 @@ impl Packets {
         Packets { endpoint, medium }
     }
 
-    /// Sends a packet, and returns before `timeout` (a day at most) is over. A packet that is sent again has the same `id` and
+    /// Sends a packet, for as long as there is patience. A packet that is sent again has the same `id` and
     /// the same bytes: where a stream has taken a part of it, the rest follows.
-    pub(crate) fn send(&mut self, packet: &[u8], id: BatchId, timeout: Duration) -> Sent {
-        let deadline = Instant::now() + timeout.min(LONGEST_TIMEOUT);
+    pub(crate) fn send(&mut self, packet: &[u8], id: BatchId, patience: impl Into<Patience>) -> Sent {
+        let patience = &patience.into();
         let sent = match &mut self.medium {
-            Medium::Udp(udp) => udp.send(packet, deadline),
-            Medium::Tcp(tcp) => tcp.send(packet, id, deadline),
-            Medium::Unix(unix) => unix.send(packet, id, deadline),
+            Medium::Udp(udp) => udp.send(packet, patience),
+            Medium::Tcp(tcp) => tcp.send(packet, id, patience),
+            Medium::Unix(unix) => unix.send(packet, id, patience),
         };
         let shown = |message: String| self.shown(&message);
         match sent {
@@ -165,8 +166,5 @@ impl Sent {
         }
     }
 }
-
-/// What is longer is no timeout, and its end might not be representable.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 const MESSAGE_CHARACTERS: usize = 400;

@@ -26,13 +26,20 @@ use behaviour::Behaviour;
 use receiver::{Outcome, Receiver, Request};
 use runs::{Phases, Random, Reach, compare, run_clean, run_to_end, run_until_killed, seed};
 use std::{
+    borrow::Borrow,
     env, fs,
     path::PathBuf,
     process,
     sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 use tidegauge::{Exporter, Filter, Otlp, Registry, Spool, TemporalityPreference};
+#[cfg(target_os = "linux")]
+use {
+    socket2::{Domain, Socket, Type},
+    std::net::{SocketAddr, TcpStream},
+};
 
 /// A thousand are killed by the live test of the same.
 const KILLS: usize = 100;
@@ -75,13 +82,52 @@ fn runs_that_are_killed_anywhere_lose_nothing_that_had_reached_their_end() {
 }
 
 #[test]
-fn a_send_that_hangs_when_its_exporter_ends_leaves_time_for_the_spool() {
-    let directory = Folder::new();
+fn a_far_end_that_does_not_answer_leaves_time_for_the_spool() {
     let far_end = Receiver::start();
     far_end.always(Behaviour::answer(503).held());
+    let url = far_end.url();
+    let is_sending = || far_end.read(|state| state.held == 1);
+    end_in_the_middle_of_a_send(&url, is_sending, || {
+        far_end.always(Behaviour::accept());
+        far_end.release();
+        &far_end
+    });
+}
+
+/// On Linux a listener that has as many connections as it holds drops those that would be more, as a firewall does, or a network
+/// that is gone.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connection_that_is_not_made_leaves_time_for_the_spool() {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    let mut accepted = Vec::new();
+    while let Ok(connection) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+        accepted.push(connection);
+    }
+    let connects = || {
+        // <https://www.kernel.org/doc/html/latest/networking/proc_net_tcp.html>; 02 is TCP_SYN_SENT.
+        let wanted = format!("0100007F:{:04X} 02", address.port());
+        fs::read_to_string("/proc/net/tcp").unwrap().contains(&wanted)
+    };
+    end_in_the_middle_of_a_send(&format!("http://{address}/v1/metrics"), connects, || {
+        drop((listener, accepted));
+        Receiver::bind(address)
+    });
+}
+
+/// Ends an exporter while it sends to a URL that lets it hang, then has that answer, and the next exporter deliver what the spool has.
+fn end_in_the_middle_of_a_send<Answering: Borrow<Receiver>>(
+    url: &str,
+    is_sending: impl Fn() -> bool,
+    answer: impl FnOnce() -> Answering,
+) {
+    let directory = Folder::new();
     let exporter = |registry: &Registry| {
         let otlp = Otlp::builder()
-            .metrics_url(far_end.url())
+            .metrics_url(url)
             .no_proxy()
             .temporality(TemporalityPreference::Delta)
             .build()
@@ -100,18 +146,21 @@ fn a_send_that_hangs_when_its_exporter_ends_leaves_time_for_the_spool() {
     jobs.add(3);
     let first = exporter(&registry);
     drop(first.flush_async(Duration::from_secs(3600)));
-    far_end.wait_for(|state| state.held == 1);
+    let deadline = Instant::now() + receiver::PATIENCE;
+    while !is_sending() {
+        assert!(Instant::now() < deadline, "it does not begin to send");
+        thread::yield_now();
+    }
     jobs.add(4);
     let error = first.shutdown(Duration::from_secs(2)).unwrap_err();
     assert!(error.is_spooled(), "{error}");
 
-    far_end.always(Behaviour::accept());
-    far_end.release();
+    let far_end = answer();
     let registry = Registry::new();
     let second = exporter(&registry);
     second.flush(receiver::PATIENCE).unwrap();
     assert_eq!(second.stats().delivered_spooled_points, 2);
-    let counts = far_end.read(|state| {
+    let counts = far_end.borrow().read(|state| {
         let points = state.series.values().flatten();
         points.map(|point| format!("{:?}", point.value)).collect::<Vec<_>>()
     });

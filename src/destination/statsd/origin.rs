@@ -5,11 +5,7 @@
 //! What is read belongs to the kernel and the container's runtime: nothing is found where it has another shape, and nothing is read
 //! without a bound.
 
-use std::{
-    fs::{self, File},
-    io::Read,
-    path::Path,
-};
+use std::{fs::File, io::Read, path::Path};
 
 /// What tells a container apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +101,7 @@ fn inode_of_group(groups: &str, root: &Path) -> Option<u64> {
 
 #[cfg(unix)]
 fn inode(path: &Path) -> Option<u64> {
-    use std::os::unix::fs::MetadataExt;
+    use std::{fs, os::unix::fs::MetadataExt};
     fs::metadata(path).ok().map(|metadata| metadata.ino())
 }
 
@@ -149,10 +145,13 @@ const TASK_DIGITS: usize = 32;
 
 const CONTROL_GROUPS: &str = "proc/self/cgroup";
 const MOUNTS: &str = "proc/self/mountinfo";
+#[cfg(unix)]
 const NAMESPACE: &str = "proc/self/ns/cgroup";
+#[cfg(unix)]
 const GROUP_FOLDERS: &str = "sys/fs/cgroup";
 
 /// The number that Linux gives to the host's namespace of control groups (`PROC_CGROUP_INIT_INO` in its `proc_ns.h`).
+#[cfg(unix)]
 const HOST_NAMESPACE: u64 = 0xEFFF_FFFB;
 
 /// Where containerd keeps the files of a pod's sandbox.

@@ -7,11 +7,12 @@
 use super::{
     names::Names,
     proxy::Forward,
+    tcp::Reach,
     tls::{self, Session},
 };
 use crate::{
-    destination::Overdue,
     sync::{AtomicU64, Mutex, Ordering},
+    transport::patience::Patience,
 };
 use std::{
     fmt, io,
@@ -21,8 +22,7 @@ use std::{
 use ureq::{
     Error, Timeout,
     unversioned::transport::{
-        Buffers, ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, SocksConnector, TcpConnector,
-        Transport, time,
+        Buffers, ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, SocksConnector, Transport, time,
     },
 };
 
@@ -35,9 +35,7 @@ pub(super) struct Shared {
 }
 
 struct Exchange {
-    deadline: Instant,
-    /// Whether there is no time any more before that.
-    overdue: Option<Overdue>,
+    patience: Patience,
     /// What is still to be added to the request; taken when its first byte leaves.
     head: Option<Head>,
 }
@@ -56,17 +54,15 @@ impl Shared {
         Shared {
             opened: AtomicU64::new(0),
             exchange: Mutex::new(Exchange {
-                deadline: Instant::now(),
-                overdue: None,
+                patience: Duration::ZERO.into(),
                 head: None,
             }),
         }
     }
 
-    pub(super) fn begin(&self, deadline: Instant, overdue: Option<Overdue>, head: Head) {
+    pub(super) fn begin(&self, patience: Patience, head: Head) {
         *self.exchange.lock() = Exchange {
-            deadline,
-            overdue,
+            patience,
             head: Some(head),
         };
     }
@@ -81,35 +77,17 @@ impl Shared {
         self.opened.load(Ordering::Relaxed)
     }
 
-    /// The time left, which is never zero.
-    pub(super) fn remaining(&self) -> Result<Duration, Error> {
-        let left = self.exchange.lock().deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(Error::Timeout(Timeout::Global));
-        }
-        Ok(left)
+    /// The patience of the request.
+    pub(super) fn patience(&self) -> Patience {
+        self.exchange.lock().patience.clone()
     }
 
-    /// The time until it is to be asked again whether there is any left; none if there is nobody to ask, or it is the last.
-    fn slice(&self) -> Result<Option<NextTimeout>, Error> {
-        let Some(overdue) = self.exchange.lock().overdue.clone() else {
-            return Ok(None);
-        };
-        if overdue.is_so() {
-            return Err(Error::Io(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the exporter ends, and does not wait any longer",
-            )));
-        }
-        let mut timeout = self.timeout()?;
-        let is_last = *timeout.after <= SLICE;
-        timeout.after = time::Duration::Exact(SLICE);
-        Ok((!is_last).then_some(timeout))
-    }
-
+    /// The time left, for what does not ask again.
     fn timeout(&self) -> Result<NextTimeout, Error> {
+        let patience = self.patience();
+        patience.slice()?;
         Ok(NextTimeout {
-            after: time::Duration::Exact(self.remaining()?),
+            after: time::Duration::Exact(patience.left()),
             reason: Timeout::Global,
             ..NextTimeout::default()
         })
@@ -122,9 +100,6 @@ impl fmt::Debug for Exchange {
         formatter.write_str("Exchange")
     }
 }
-
-/// How often it is asked whether there is time left, while an answer is waited for.
-const SLICE: Duration = Duration::from_millis(50);
 
 /// Makes connections: to the host, or through a proxy.
 pub(super) struct Dial {
@@ -152,27 +127,21 @@ impl Connector<()> for Dial {
         let (shared, names, session) = (Arc::clone(&self.shared), Arc::clone(&self.names), self.session.clone());
         let run_connector = Arc::new(move |details: &ConnectionDetails<'_>| {
             let details = again(details, details.addrs.clone(), &names, &shared)?;
-            let transport = TcpConnector::default().connect(&details, None::<()>)?;
-            let transport = with_tls(
-                Box::new(transport.ok_or(Error::ConnectionFailed)?),
-                &details,
-                details.uri,
-                &session,
-            )?;
-            let bounded = Connection::new(transport, Arc::clone(&shared), Part::Tunnel, Duration::MAX);
-            Ok(Box::new(bounded) as Box<dyn Transport>)
+            let transport = Reach(Arc::clone(&shared)).connect(&details, None::<()>)?;
+            let transport = Box::new(transport.ok_or(Error::ConnectionFailed)?);
+            with_tls(transport, &details, details.uri, &session)
         });
         let mut details = again(details, addrs, &self.names, &self.shared)?;
         details.run_connector = run_connector;
         let chain =
             ().chain(SocksConnector::default())
                 .chain(ConnectProxyConnector::default())
-                .chain(TcpConnector::default());
+                .chain(Reach(Arc::clone(&self.shared)));
         let transport = chain.connect(&details, None)?.ok_or(Error::ConnectionFailed)?;
         details.timeout = self.shared.timeout()?;
         let transport = with_tls(Box::new(transport), &details, reached, &self.session)?;
         self.shared.opened.fetch_add(1, Ordering::Relaxed);
-        let connection = Connection::new(transport, Arc::clone(&self.shared), Part::Whole, self.longest_use);
+        let connection = Connection::new(transport, Arc::clone(&self.shared), self.longest_use);
         Ok(Some(connection))
     }
 }
@@ -220,27 +189,17 @@ fn with_tls(
 pub(super) struct Connection {
     inner: Box<dyn Transport>,
     shared: Arc<Shared>,
-    part: Part,
     opened: Instant,
     longest_use: Duration,
     /// Why nothing can be sent any more.
     unsent: Option<io::Error>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    /// What requests go through.
-    Whole,
-    /// What a tunnel is made in.
-    Tunnel,
-}
-
 impl Connection {
-    fn new(inner: Box<dyn Transport>, shared: Arc<Shared>, part: Part, longest_use: Duration) -> Connection {
+    fn new(inner: Box<dyn Transport>, shared: Arc<Shared>, longest_use: Duration) -> Connection {
         Connection {
             inner,
             shared,
-            part,
             opened: Instant::now(),
             longest_use,
             unsent: None,
@@ -278,10 +237,7 @@ impl Transport for Connection {
             return Ok(());
         }
         let timeout = self.shared.timeout()?;
-        let head = match self.part {
-            Part::Whole => self.shared.exchange.lock().head.take(),
-            Part::Tunnel => None,
-        };
+        let head = self.shared.exchange.lock().head.take();
         let sent = match head {
             Some(head) => self.transmit_head(amount, &head),
             None => self.inner.transmit_output(amount, timeout),
@@ -289,7 +245,7 @@ impl Transport for Connection {
         match sent {
             // A server that refuses a request early answers and closes while the body is still on its way. Its answer is in
             // the socket: the rest of the body goes nowhere, and reading tells what there is.
-            Err(Error::Io(error)) if self.part == Part::Whole => {
+            Err(Error::Io(error)) => {
                 self.unsent = Some(error);
                 Ok(())
             }
@@ -298,15 +254,7 @@ impl Transport for Connection {
     }
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, Error> {
-        let input = loop {
-            let Some(slice) = self.shared.slice()? else {
-                break self.inner.await_input(self.shared.timeout()?);
-            };
-            match self.inner.await_input(slice) {
-                Err(Error::Timeout(_)) => {}
-                input => break input,
-            }
-        };
+        let input = self.inner.await_input(self.shared.timeout()?);
         match &self.unsent {
             None => input,
             Some(unsent) => match input {

@@ -5,7 +5,10 @@
 use super::connection::Shared;
 use crate::{
     sync::Mutex,
-    transport::names::{Asked, LookUp, literal},
+    transport::{
+        names::{Asked, LookUp, literal},
+        patience::TimeOver,
+    },
 };
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 use ureq::{
@@ -65,11 +68,14 @@ impl Names {
             Some(asked) => asked,
             None => Asked::begin(&self.look_up, &name)?,
         };
-        match asked.answer(self.shared.remaining()?) {
-            Some(found) => Ok(found?),
-            None => {
+        match asked.wait(&self.shared.patience()) {
+            Ok(found) => Ok(found?),
+            Err(over) => {
                 self.left.lock().push((name, asked));
-                Err(Error::Timeout(Timeout::Resolve))
+                Err(match over {
+                    TimeOver::Timeout => Error::Timeout(Timeout::Resolve),
+                    TimeOver::ExporterEnds => over.into(),
+                })
             }
         }
     }

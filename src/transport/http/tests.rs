@@ -1,9 +1,11 @@
 //! The client against real sockets: servers that play one script a connection.
 
 use super::*;
+#[cfg(target_os = "linux")]
+use crate::transport::connect::full_listener;
 use crate::{
     secret::{Folder, Secret},
-    sync::{AtomicU64, Mutex, Ordering},
+    sync::{AtomicU64, LongMutex, Mutex, Ordering},
 };
 use std::{
     io::{self, Write},
@@ -136,29 +138,81 @@ fn reset(mut stream: TcpStream) {
 
 const SHORT: Duration = Duration::from_millis(200);
 
-#[test]
-fn a_request_whose_sender_ends_waits_no_longer() {
-    let (released, release) = std::sync::mpsc::channel::<()>();
-    let server = Server::start(vec![Box::new(move |mut stream| {
-        read_request(&mut stream);
-        // Until the client has given up.
-        let _ = release.recv();
-    })]);
-    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let count = asked.clone();
-    let overdue = Overdue::new(move || count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 1);
-    let url = server.url();
-    let request = Request {
+/// Posts for an exporter that ends after it was asked so often how much time there is.
+pub(super) fn post_until_the_exporter_ends(
+    client: &mut HttpClient,
+    url: &HttpUrl,
+    body: &[u8],
+    asked: u64,
+) -> Result<Response, Failure> {
+    let count = AtomicU64::new(0);
+    let overdue = Overdue::new(move || {
+        let has_ended = count.fetch_add(1, Ordering::Relaxed) >= asked;
+        Some(Duration::from_millis(u64::from(!has_ended)))
+    });
+    client.request(Request {
         method: Method::Post,
-        url: &url,
+        url,
         headers: &[],
-        body: b"body",
+        body,
+        // Whoever waits for that does not come back.
         timeout: Duration::from_secs(3600),
         overdue: Some(&overdue),
-    };
-    let answer = client(HttpSettings::default()).request(request);
-    assert_kind(answer, FailureKind::Unclear, "the exporter ends");
-    drop(released);
+    })
+}
+
+/// A server that plays a script of waiting until it is dropped, after what is to be done before.
+pub(super) fn hanging(before: impl FnOnce(&mut TcpStream) + Send + 'static) -> (Server, Sender<()>) {
+    let (released, release) = channel::<()>();
+    let server = Server::start(vec![Box::new(move |mut stream| {
+        before(&mut stream);
+        let _ = release.recv();
+    })]);
+    (server, released)
+}
+
+const ENDS: &str = "the exporter ends";
+
+#[test]
+fn an_answer_is_not_waited_for_when_the_exporter_ends() {
+    let (server, _released) = hanging(|stream| drop(read_request(stream)));
+    let answer = post_until_the_exporter_ends(&mut client(HttpSettings::default()), &server.url(), b"body", 20);
+    assert_kind(answer, FailureKind::Unclear, ENDS);
+}
+
+#[test]
+fn room_is_not_waited_for_when_the_exporter_ends() {
+    let (server, _released) = hanging(|_| ());
+    // More than the buffers of both ends hold as systems are set up, and asked more often than it has pieces.
+    let body = vec![b'x'; 8 << 20];
+    let asked = (body.len() / OUTPUT_BUFFER) as u64 + 20;
+    let answer = post_until_the_exporter_ends(&mut client(HttpSettings::default()), &server.url(), &body, asked);
+    assert_kind(answer, FailureKind::Unclear, ENDS);
+}
+
+#[test]
+fn addresses_are_not_waited_for_when_the_exporter_ends() {
+    let (_released, release) = channel::<()>();
+    let release = LongMutex::new(release);
+    let mut client = client(HttpSettings::default());
+    client.look_up_with(move |_| {
+        let _ = release.lock().unwrap().recv();
+        Ok(Vec::new())
+    });
+    let answer = post_until_the_exporter_ends(&mut client, &url("http://far.test/"), b"body", 20);
+    assert_kind(answer, FailureKind::NotSent, ENDS);
+}
+
+/// On Linux a listener that has as many connections as it holds drops those that would be more, as a firewall does.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connection_is_not_waited_for_when_the_exporter_ends() {
+    let (_full, address) = full_listener();
+    let url = url(&format!("http://{address}/"));
+    let answer = post_until_the_exporter_ends(&mut client(HttpSettings::default()), &url, b"body", 20);
+    assert_kind(answer, FailureKind::NotSent, ENDS);
+    let answer = post_with(&mut client(HttpSettings::default()), &url, b"body", SHORT);
+    assert_kind(answer, FailureKind::NotSent, "no connection within 200ms");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The client against real TLS servers, with an authority made for the test.
 
 use super::{
-    tests::{OK, Script, Server, client, header, post, read_request, url},
+    tests::{OK, Script, Server, client, hanging, header, post, post_until_the_exporter_ends, read_request, url},
     *,
 };
 use crate::secret::Folder;
@@ -284,6 +284,34 @@ fn what_is_not_tls_is_said_to_be() {
     assert_eq!(client.connections(), 0);
     done.send(()).unwrap();
     server.end();
+}
+
+#[test]
+fn an_agreement_is_not_waited_for_when_the_exporter_ends() {
+    let folder = Folder::new("tls-ends");
+    let files = TlsFiles {
+        authorities: Some(folder.write("authority.pem", &Authority::new("ours").pem())),
+        ..TlsFiles::default()
+    };
+    // The far end itself, and a proxy that is asked for a tunnel to it.
+    for is_proxy in [false, true] {
+        let (server, _released) = hanging(|stream| stream.read_exact(&mut [0]).unwrap());
+        let (proxy, url) = match is_proxy {
+            false => (ProxySettings::Direct, secure_url(&server, "localhost")),
+            true => (
+                ProxySettings::Url(format!("http://{}", server.address)),
+                url("https://far.test/"),
+            ),
+        };
+        let mut client = client(HttpSettings {
+            proxy,
+            tls: files.clone(),
+            ..HttpSettings::default()
+        });
+        let failure = post_until_the_exporter_ends(&mut client, &url, b"body", 20).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::NotSent, "{failure}");
+        assert!(failure.message.contains("the exporter ends"), "{failure}");
+    }
 }
 
 #[test]

@@ -5,13 +5,12 @@
 
 use crate::{
     clock::SharedClock,
-    transport::names::{self, Asked, LookUp},
+    transport::{
+        names::{self, Asked, LookUp},
+        patience::Patience,
+    },
 };
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 /// What a name stands for, asked again from time to time.
 pub(super) struct Addresses {
@@ -54,9 +53,9 @@ impl Addresses {
     /// # Errors
     ///
     /// If none was ever found: the message says why.
-    pub(super) fn current(&mut self, deadline: Instant) -> Result<&[SocketAddr], String> {
+    pub(super) fn current(&mut self, patience: &Patience) -> Result<&[SocketAddr], String> {
         if !self.literal {
-            self.renew(deadline);
+            self.renew(patience);
         }
         if self.known.is_empty() {
             return Err(self.problem.clone());
@@ -89,7 +88,7 @@ impl Addresses {
         }
     }
 
-    fn renew(&mut self, deadline: Instant) {
+    fn renew(&mut self, patience: &Patience) {
         if self.asked.is_none() && self.is_due() {
             self.asked_at = Some(self.clock.monotonic());
             match Asked::begin(&self.look_up, &self.name) {
@@ -100,14 +99,13 @@ impl Addresses {
         let Some((asked, waited_for)) = &mut self.asked else {
             return;
         };
-        let left = deadline.saturating_duration_since(Instant::now());
-        let patience = match (*waited_for, self.known.is_empty()) {
-            (true, _) => Duration::ZERO,
-            (false, true) => left,
-            (false, false) => PATIENCE.min(left / 2),
+        let answer = match (*waited_for, self.known.is_empty()) {
+            (true, _) => asked.answer(Duration::ZERO),
+            (false, true) => asked.wait(patience).ok(),
+            (false, false) => asked.wait(&patience.part(2).at_most(PATIENCE)).ok(),
         };
         *waited_for = true;
-        let Some(answer) = asked.answer(patience) else {
+        let Some(answer) = answer else {
             self.problem = "its name is still being looked up, see that the resolver answers".to_owned();
             return;
         };

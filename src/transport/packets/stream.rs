@@ -4,11 +4,11 @@
 //! far end could not find the next beginning.
 
 use super::system::{send_now, send_within};
-use crate::destination::BatchId;
+use crate::{destination::BatchId, transport::patience::Patience};
 use socket2::Socket;
 use std::{
     io::{self, Read},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 pub(super) struct Stream {
@@ -52,10 +52,10 @@ impl Stream {
     }
 
     /// Writes what is not written yet of a packet; the bytes are the same each time.
-    pub(super) fn write(&mut self, bytes: &[u8], id: BatchId, deadline: Instant) -> Result<(), Halt> {
+    pub(super) fn write(&mut self, bytes: &[u8], id: BatchId, patience: &Patience) -> Result<(), Halt> {
         let mut written = self.part_written();
         while written < bytes.len() {
-            match send_before(&self.socket, &bytes[written..], deadline) {
+            match send_before(&self.socket, &bytes[written..], patience) {
                 Ok(more) => written += more,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.under_way = (written > 0).then_some((id, written));
@@ -85,18 +85,18 @@ impl Stream {
     }
 }
 
-/// Sends a piece, and waits for room until the deadline if there is none.
-fn send_before(socket: &Socket, bytes: &[u8], deadline: Instant) -> io::Result<usize> {
+/// Sends a piece, and waits for room with patience if there is none.
+fn send_before(socket: &Socket, bytes: &[u8], patience: &Patience) -> io::Result<usize> {
     let mut sent = send_now(socket, bytes);
     while let Err(error) = &sent
         && error.kind() == io::ErrorKind::WouldBlock
     {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left < SHORTEST_WAIT {
+        let Ok(slice) = patience.slice() else { break };
+        if slice < SHORTEST_WAIT {
             break;
         }
         // The system may wait anew for each piece that it makes of what it is given.
-        sent = send_within(socket, &bytes[..bytes.len().min(PIECE)], left);
+        sent = send_within(socket, &bytes[..bytes.len().min(PIECE)], slice);
     }
     sent
 }

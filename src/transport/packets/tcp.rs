@@ -6,13 +6,13 @@ use super::{
     stream::{Halt, Stream},
     system::advice,
 };
-use crate::{clock::SharedClock, destination::BatchId};
-use socket2::{Domain, Protocol, Socket, Type};
-use std::{
-    io,
-    net::SocketAddr,
-    time::{Duration, Instant},
+use crate::{
+    clock::SharedClock,
+    destination::BatchId,
+    transport::{connect::connect, patience::Patience},
 };
+use socket2::Socket;
+use std::{io, time::Duration};
 
 pub(super) struct Tcp {
     addresses: Addresses,
@@ -34,7 +34,7 @@ impl Tcp {
         }
     }
 
-    pub(super) fn send(&mut self, packet: &[u8], id: BatchId, deadline: Instant) -> Sent {
+    pub(super) fn send(&mut self, packet: &[u8], id: BatchId, patience: &Patience) -> Sent {
         self.stream.take_if(|stream| !stream.is_free_for(id));
         // Writing to a connection that the far end has closed succeeds once, and the packet is lost: it has to be asked.
         if let Some(stream) = &mut self.stream
@@ -51,12 +51,12 @@ impl Tcp {
         loop {
             let stream = match &mut self.stream {
                 Some(stream) => stream,
-                None => match self.connect(deadline) {
+                None => match self.connect(patience) {
                     Ok(stream) => self.stream.insert(stream),
                     Err(message) => return Sent::refused(message),
                 },
             };
-            match stream.write(packet, id, deadline) {
+            match stream.write(packet, id, patience) {
                 Ok(()) => return Sent::Taken,
                 Err(Halt::TimeOver { written: 0 }) => return Sent::refused(TIME_OVER),
                 Err(Halt::TimeOver { written }) => return unclear(written, packet, TIME_OVER),
@@ -95,40 +95,33 @@ impl Tcp {
     }
 
     /// Connects to the first address that answers, or says why none does.
-    fn connect(&mut self, deadline: Instant) -> Result<Stream, String> {
+    fn connect(&mut self, patience: &Patience) -> Result<Stream, String> {
         if let Some(problem) = self.backoff.holds() {
             return Err(format!("{problem}; it is tried again within a second"));
         }
-        let known = self.addresses.current(deadline)?.to_vec();
-        let mut problem = String::new();
-        for tried in 0..known.len() {
-            let at = (self.next + tried) % known.len();
-            // The addresses that are left share the time: one that never answers must not hide the next.
-            let left = deadline.saturating_duration_since(Instant::now()) / (known.len() - tried) as u32;
-            match connect(known[at], left) {
-                Ok(stream) => {
-                    self.next = at;
-                    self.backoff.end();
-                    self.connections += 1;
-                    return Ok(stream);
-                }
-                Err(error) => problem = self.addresses.shown(known[at], &advice(&error)),
+        let known = self.addresses.current(patience)?.to_vec();
+        let (at, connected) = connect(&known, self.next % known.len(), patience);
+        match connected.and_then(watched) {
+            Ok(stream) => {
+                self.next = at;
+                self.backoff.end();
+                self.connections += 1;
+                Ok(stream)
+            }
+            Err(error) => {
+                let problem = self.addresses.shown(known[at], &advice(&error));
+                self.addresses.doubt();
+                self.backoff.begin(&problem);
+                Err(problem)
             }
         }
-        self.addresses.doubt();
-        self.backoff.begin(&problem);
-        Err(problem)
     }
 }
 
-fn connect(address: SocketAddr, timeout: Duration) -> io::Result<Stream> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A packet is whole when it is written: nothing is worth waiting for.
-    let _ = socket.set_tcp_nodelay(true);
+fn watched(socket: Socket) -> io::Result<Stream> {
     // Otherwise a far end that has lost its power is written to for a quarter of an hour.
     #[cfg(target_os = "linux")]
     let _ = socket.set_tcp_user_timeout(Some(LONGEST_SILENCE));
-    socket.connect_timeout(&address.into(), timeout)?;
     Stream::new(socket)
 }
 

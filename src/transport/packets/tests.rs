@@ -1,7 +1,10 @@
 //! UDP and TCP, over the loopback interface.
 
 use super::*;
+#[cfg(target_os = "linux")]
+use crate::transport::connect::full_listener;
 use crate::{
+    destination::Overdue,
     sync::{AtomicUsize, LongMutex, Ordering},
     testing::ManualClock,
 };
@@ -12,6 +15,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::mpsc,
     thread,
+    time::Instant,
 };
 
 pub(super) const LONG: Duration = Duration::from_secs(60);
@@ -545,6 +549,47 @@ fn connections_go_to_the_first_address_that_answers() {
     clock.advance(RESOLVE_EVERY * 2);
     assert_eq!(packets.connections(), 1);
     assert_eq!(resolver.asked(), 1);
+}
+
+/// An exporter that ends after it was asked so often how much time there is, and nobody else who ends anything.
+fn until_the_exporter_ends(asked: usize) -> Patience {
+    let count = AtomicUsize::new(0);
+    let overdue = Overdue::new(move || {
+        let has_ended = count.fetch_add(1, Ordering::Relaxed) >= asked;
+        Some(Duration::from_millis(u64::from(!has_ended)))
+    });
+    Patience::new(Duration::from_secs(3600), Some(&overdue))
+}
+
+#[test]
+fn nothing_is_waited_for_when_the_exporter_ends() {
+    let (_open, closed_gate) = mpsc::channel::<()>();
+    let closed_gate = LongMutex::new(closed_gate);
+    let (mut packets, _clock) = named(
+        "tcp",
+        Arc::new(move |_| {
+            let _ = closed_gate.lock().unwrap().recv();
+            Ok(Vec::new())
+        }),
+    );
+    let (message, _) = refused(packets.send(b"a", id(1), until_the_exporter_ends(20)));
+    assert!(message.contains("still being looked up"), "{message}");
+
+    let (listener, address) = listener();
+    let (mut packets, _clock) = tcp(address);
+    let Sent::Unclear(_) = packets.send(&vec![b'x'; HUGE], id(1), until_the_exporter_ends(20)) else {
+        panic!("nobody reads")
+    };
+    drop(listener);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connection_is_not_waited_for_when_the_exporter_ends() {
+    let (_full, address) = full_listener();
+    let (mut packets, _clock) = tcp(address);
+    let (message, _) = refused(packets.send(b"a", id(1), until_the_exporter_ends(20)));
+    assert!(message.contains("the exporter ends"), "{message}");
 }
 
 #[test]

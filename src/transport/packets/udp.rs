@@ -10,8 +10,9 @@ use super::{
     addresses::Addresses,
     system::{advice, is_full, is_refusal, is_too_large, send_now},
 };
+use crate::transport::patience::Patience;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::{io, net::SocketAddr, time::Instant};
+use std::{io, net::SocketAddr};
 
 pub(super) struct Udp {
     addresses: Addresses,
@@ -38,8 +39,8 @@ impl Udp {
         }
     }
 
-    pub(super) fn send(&mut self, packet: &[u8], deadline: Instant) -> Sent {
-        let addresses = match self.addresses.current(deadline) {
+    pub(super) fn send(&mut self, packet: &[u8], patience: &Patience) -> Sent {
+        let addresses = match self.addresses.current(patience) {
             Ok(known) => known.len(),
             Err(problem) => return Sent::refused(problem),
         };

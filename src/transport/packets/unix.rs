@@ -16,13 +16,9 @@ use super::{
     stream::{Halt, Stream},
     system::{advice, is_full, is_too_large, is_wrong_type, send_now, send_within},
 };
-use crate::destination::BatchId;
+use crate::{destination::BatchId, transport::patience::Patience};
 use socket2::{Domain, SockAddr, Socket, Type};
-use std::{
-    io,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{io, path::PathBuf, time::Duration};
 
 pub(super) struct Unix {
     path: PathBuf,
@@ -67,7 +63,7 @@ impl Unix {
         }
     }
 
-    pub(super) fn send(&mut self, packet: &[u8], id: BatchId, deadline: Instant) -> Sent {
+    pub(super) fn send(&mut self, packet: &[u8], id: BatchId, patience: &Patience) -> Sent {
         self.link
             .take_if(|link| matches!(link, Link::Stream(stream) if !stream.is_free_for(id)));
         let mut may_connect_again = self.link.is_some();
@@ -78,7 +74,7 @@ impl Unix {
                     Err(message) => return Sent::refused(message),
                 }
             }
-            let lost = match self.send_once(packet, id, deadline) {
+            let lost = match self.send_once(packet, id, patience) {
                 Ok(sent) => return sent,
                 Err(lost) => lost,
             };
@@ -104,14 +100,16 @@ impl Unix {
     }
 
     /// Sends over the socket there is, or says why that is no good any more.
-    fn send_once(&mut self, packet: &[u8], id: BatchId, deadline: Instant) -> io::Result<Sent> {
+    fn send_once(&mut self, packet: &[u8], id: BatchId, patience: &Patience) -> io::Result<Sent> {
         match &mut self.link {
             None => Err(io::ErrorKind::NotConnected.into()),
             Some(Link::Datagrams(socket)) => {
                 let mut sent = send_now(socket, packet);
-                let left = deadline.saturating_duration_since(Instant::now()).min(LONGEST_PATIENCE);
-                if sent.as_ref().is_err_and(is_full) && self.patient && !left.is_zero() {
-                    sent = send_within(socket, packet, left);
+                if sent.as_ref().is_err_and(is_full)
+                    && self.patient
+                    && let Ok(slice) = patience.slice()
+                {
+                    sent = send_within(socket, packet, slice.min(LONGEST_PATIENCE));
                 }
                 match sent {
                     Ok(_) => {
@@ -139,7 +137,7 @@ impl Unix {
                 self.frame.clear();
                 self.frame.extend_from_slice(&length.to_le_bytes());
                 self.frame.extend_from_slice(packet);
-                match stream.write(&self.frame, id, deadline) {
+                match stream.write(&self.frame, id, patience) {
                     Ok(()) => Ok(Sent::Taken),
                     Err(Halt::TimeOver { .. }) => Ok(Sent::refused(FULL)),
                     Err(Halt::Lost { error, .. }) => Err(error),

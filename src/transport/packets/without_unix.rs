@@ -1,8 +1,8 @@
 //! Stands in for `unix.rs` where there are no Unix sockets: says so.
 
 use super::Sent;
-use crate::destination::BatchId;
-use std::{path::PathBuf, time::Instant};
+use crate::{destination::BatchId, transport::patience::Patience};
+use std::path::PathBuf;
 
 pub(super) struct Unix;
 
@@ -19,7 +19,7 @@ impl Unix {
         Unix
     }
 
-    pub(super) fn send(&mut self, _: &[u8], _: BatchId, _: Instant) -> Sent {
+    pub(super) fn send(&mut self, _: &[u8], _: BatchId, _: &Patience) -> Sent {
         Sent::refused("there are no Unix sockets on this system, use udp:// or tcp://")
     }
 

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# A compiler that can check the crate for wasm32, for machines where rustup cannot fetch the target.
+# A compiler that can check the crate for other systems, for machines where rustup cannot fetch their targets.
 #
 # A target needs a standard library compiled by the very compiler that uses it. Debian ships a recent
 # compiler together with the sources of its standard library, so cargo can build that library itself
-# (-Zbuild-std). Both are only unpacked below target/wasm: installing them would displace rustup's.
-# Prints the compiler's version; run `target/wasm/rustc` as RUSTC.
+# (-Zbuild-std). Both are only unpacked below target/compiler: installing them would displace rustup's.
+# Prints the compiler's version; run `target/compiler/rustc` as RUSTC.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-folder=$PWD/target/wasm
+folder=$PWD/target/compiler
 root=$folder/root
 
 installed() {
@@ -19,7 +19,7 @@ installed() {
 dependency() {
   local found
   found=$(apt-cache depends --no-recommends --no-suggests "$1" | sed -n "s/^ *Depends: \($2\)$/\1/p" | sort -u | tail -n 1)
-  [ -n "$found" ] || { echo "install-wasm: $1 depends on no package named like $2: run apt-get update, or see what Debian ships now" >&2; return 1; }
+  [ -n "$found" ] || { echo "install-compiler: $1 depends on no package named like $2: run apt-get update, or see what Debian ships now" >&2; return 1; }
   echo "$found"
 }
 
@@ -32,7 +32,7 @@ fetch() {
 
 if ! installed; then
   command -v apt-get >/dev/null && command -v dpkg >/dev/null ||
-    { echo "install-wasm: apt-get and dpkg are missing: run 'rustup target add wasm32-unknown-unknown' instead" >&2; exit 1; }
+    { echo "install-compiler: apt-get and dpkg are missing: add the targets with rustup instead" >&2; exit 1; }
   rm -rf "$folder"
   mkdir -p "$root" "$folder/packages"
   fetch "$folder/packages" || { apt-get -q -o APT::Sandbox::User=root update && fetch "$folder/packages"; }
@@ -50,7 +50,7 @@ root=$(dirname "$0")/root/usr
 LD_LIBRARY_PATH=$(echo "$root"/lib/*-linux-gnu*) exec "$root/bin/rustc" "$@"
 END
   chmod +x "$folder/rustc"
-  installed || { "$folder/rustc" --version >&2 || true; echo "install-wasm: the compiler in target/wasm does not start (above: why)" >&2; exit 1; }
+  installed || { "$folder/rustc" --version >&2 || true; echo "install-compiler: the compiler in target/compiler does not start (above: why)" >&2; exit 1; }
 fi
 
 "$folder/rustc" --version

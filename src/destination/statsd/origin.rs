@@ -162,7 +162,7 @@ const MOST_BYTES: u64 = 1 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
+    use std::{fs, path::PathBuf};
 
     /// A folder in which a file system begins, removed with it.
     struct Root(PathBuf);

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! cargo run --release --example cron
-//! cargo run --release --example cron http://127.0.0.1:9091 /var/spool/nightly-backup
+//! cargo run --release --example cron http://127.0.0.1:9091 /var/spool/nightly-backup /home
 //! ```
 
 use std::{
@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let spool = arguments
         .next()
         .map_or_else(|| env::temp_dir().join(JOB), PathBuf::from);
+    let folder = arguments.next().map_or_else(|| PathBuf::from("."), PathBuf::from);
 
     let registry = Registry::new();
     // Not the whole group is replaced but metrics of the same names: a run that fails has no last success, and the
@@ -47,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let waited = waiting(&spool);
     let job = job.start(&registry)?;
     // An error that leaves here drops the guard, which says that the run has failed.
-    back_up(&job, Path::new("."))?;
+    back_up(&job, &folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let report = job.succeed();
 
     println!("backed up in {:.1?}", report.duration());

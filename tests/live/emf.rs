@@ -1,7 +1,7 @@
 //! Lines of CloudWatch's embedded metric format, in the eyes of somebody else's validator of JSON schemas and by the schema that
 //! AWS publishes; and what CloudWatch would make of them is what was recorded.
 
-use crate::program::{Folder, PATIENCE, installed, project};
+use crate::program::{Folder, PATIENCE, example, installed, project};
 use crate::recorded::HOSTILE_VALUES;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -235,13 +235,13 @@ fn what_cloudwatch_would_drop_is_not_written() {
     assert_eq!(dimensions.count(), 4);
 }
 
-/// A process whose standard output is lines of EMF alone.
+/// To standard output, where there are lines of EMF alone then, and to a file.
 #[test]
 #[ignore = "needs the servers of .ci/servers"]
-fn what_the_example_load_prints_is_by_the_schema_and_comes_to_its_tally() {
-    let output = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--example", "load", "--"])
-        .args([
+fn what_the_example_load_writes_is_by_the_schema_and_comes_to_its_tally() {
+    let run = |url: &str| {
+        let mut load = example("load");
+        load.args([
             "--seconds",
             "1",
             "--series",
@@ -250,17 +250,29 @@ fn what_the_example_load_prints_is_by_the_schema_and_comes_to_its_tally() {
             "50000",
             "--interval-ms",
             "100",
-        ])
-        .arg("emf+stdout:?namespace=Load")
-        .current_dir(project())
-        .output()
-        .unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{told}");
-    let mut found = read(&output.stdout).unwrap_or_else(|error| panic!("{error}"));
+        ]);
+        let output = load.arg(url).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{told}");
+        (output.stdout, told)
+    };
+    let (lines, tally) = run("emf+stdout:?namespace=Load");
+    assert_tally(&lines, &tally);
+
+    let folder = Folder::create("emf");
+    let path = folder.path().join("load.json");
+    let (tally, told) = run(&format!("emf+file://{}?namespace=Load", path.display()));
+    assert!(!told.contains("# EOF"), "{told}");
+    assert_tally(&fs::read(path).unwrap(), &String::from_utf8(tally).unwrap());
+}
+
+/// Fails unless the lines come to what the example says that it recorded.
+#[track_caller]
+fn assert_tally(lines: &[u8], tally: &str) {
+    let mut found = read(lines).unwrap_or_else(|error| panic!("{error}"));
     found.retain(|(name, _), _| !name.starts_with("tidegauge_"));
     let mut compared = 0;
-    for line in told.lines().filter(|line| line.starts_with("load_")) {
+    for line in tally.lines().filter(|line| line.starts_with("load_")) {
         let (sample, value) = line.rsplit_once(' ').unwrap();
         let value: f64 = value.parse().unwrap();
         let (name, dimensions) = parse(sample);

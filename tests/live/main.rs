@@ -54,7 +54,7 @@ mod requests;
 mod runs;
 
 use parsers::{Parser, parse};
-use program::{PATIENCE, Program, installed, project};
+use program::{PATIENCE, Program, example, installed};
 use prometheus::{Prometheus, Release, Settings};
 use recorded::record;
 use sample::Samples;
@@ -62,7 +62,6 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
-use std::time::Duration;
 use tap::Tap;
 use tidegauge::{Buckets, Registry, Stopped};
 
@@ -330,15 +329,9 @@ fn the_parsers_refuse_what_is_wrong() {
 #[test]
 #[ignore = "needs the servers of .ci/servers"]
 fn quickstart_is_scraped_is_silent_under_promtool_and_stops_on_ctrl_c() {
-    // cargo becomes the program it runs, so the signal below reaches the quickstart itself.
-    let mut quickstart = Program::start(
-        Command::new(env!("CARGO"))
-            .args(["run", "--quiet", "--example", "quickstart"])
-            .current_dir(project()),
-    );
-    let build_and_start = Duration::from_secs(600);
+    let mut quickstart = Program::start(&mut example("quickstart"));
     let url = quickstart
-        .wait_for_line(build_and_start, |line| {
+        .wait_for_line(PATIENCE, |line| {
             let address = line.strip_prefix("http://127.0.0.1:")?.strip_suffix("/metrics")?;
             address.parse::<u16>().ok()
         })

@@ -1,6 +1,7 @@
 //! Another program as a child of the test: its lines as they come, an end that is awaited with a
 //! deadline, a folder for its files, and no orphan whatever happens.
 
+use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -216,6 +217,35 @@ pub fn installed(program: &str) -> PathBuf {
     let path = project().join("target/servers").join(program);
     assert!(path.exists(), "target/servers/{program} is missing: {INSTALL}");
     path
+}
+
+/// One of the project's examples, built as `cargo run` builds it. No proxy is between it and the servers of a test.
+pub fn example(name: &str) -> Command {
+    let built = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--quiet",
+            "--message-format=json-render-diagnostics",
+            "--example",
+            name,
+        ])
+        .current_dir(project())
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo starts");
+    assert!(
+        built.status.success(),
+        "the example {name} is not built: {}",
+        built.status
+    );
+    let told = String::from_utf8(built.stdout).expect("JSON is UTF-8");
+    let path = told.lines().find_map(|line| {
+        let message: Value = serde_json::from_str(line).expect("each message is one JSON object");
+        message["executable"].as_str().map(str::to_owned)
+    });
+    let mut command = Command::new(path.expect("cargo says what it has built"));
+    command.env("no_proxy", "127.0.0.1");
+    command
 }
 
 /// The root of the project.

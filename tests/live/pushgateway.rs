@@ -1,5 +1,6 @@
 //! A real Pushgateway: what is pushed is what it has, and what a Prometheus that scrapes it reads.
 
+mod examples;
 #[cfg(feature = "tls")]
 mod secured;
 mod server;

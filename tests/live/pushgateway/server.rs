@@ -1,6 +1,7 @@
 //! A real Pushgateway on a loopback port, with what its own interfaces say it has.
 
 use crate::program::{Folder, PATIENCE, Program, installed, word_after};
+use crate::sample::Samples;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,8 +16,22 @@ pub type Labels = BTreeMap<String, String>;
 pub struct Group {
     /// Whether its last push was taken.
     pub is_good: bool,
-    /// Without the gateway's own: the type of each metric, and its values with the labels that are not the group's.
+    /// Without the gateway's own: by the names of samples, the type of each metric, and its values with the labels that are not the
+    /// group's.
     pub metrics: BTreeMap<String, (String, Vec<(Labels, String)>)>,
+}
+
+impl Group {
+    /// Its values, to be compared with what others have.
+    pub fn samples(&self) -> Samples {
+        let mut samples = Samples::new();
+        for (name, (_, series)) in &self.metrics {
+            for (labels, value) in series {
+                samples.insert(name, labels, value.parse().expect("the API spells numbers"));
+            }
+        }
+        samples
+    }
 }
 
 pub struct Gateway {
@@ -136,14 +151,11 @@ pub fn is_own(line: &str) -> bool {
 
 fn labels(object: &Value) -> Labels {
     let labels = object.as_object().expect("labels are an object").iter();
-    labels
-        .map(|(name, value)| {
-            (
-                name.clone(),
-                value.as_str().expect("a label's value is a text").to_string(),
-            )
-        })
-        .collect()
+    labels.map(|(name, value)| (name.clone(), text(value))).collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("labels, types and numbers are texts").to_owned()
 }
 
 fn read(group: &Value) -> Group {
@@ -156,17 +168,27 @@ fn read(group: &Value) -> Group {
         if name.starts_with("push_") {
             continue;
         }
-        let series = values.iter().map(|series| {
+        let kind = text(&family["type"]);
+        for series in values {
             let mut own = labels(&series["labels"]);
             // Of a group that has none, it is added, and empty.
             own.retain(|name, value| !of_group.contains_key(name) && (name != "instance" || !value.is_empty()));
-            // Of a histogram, all that there is.
-            let value = series["value"].as_str().map(str::to_owned);
-            let value = value.unwrap_or_else(|| format!("{} {} {}", series["count"], series["sum"], series["buckets"]));
-            (own, value)
-        });
-        let kind = family["type"].as_str().expect("a family has a type").to_string();
-        metrics.insert(name.clone(), (kind, series.collect()));
+            let mut add = |name: String, labels: Labels, value: &Value| {
+                let (_, found) = metrics.entry(name).or_insert_with(|| (kind.clone(), Vec::new()));
+                found.push((labels, text(value)));
+            };
+            let Some(buckets) = series["buckets"].as_object() else {
+                add(name.clone(), own, &series["value"]);
+                continue;
+            };
+            for (bound, count) in buckets {
+                let mut labels = own.clone();
+                labels.insert("le".to_owned(), bound.clone());
+                add(format!("{name}_bucket"), labels, count);
+            }
+            add(format!("{name}_count"), own.clone(), &series["count"]);
+            add(format!("{name}_sum"), own, &series["sum"]);
+        }
     }
     Group {
         is_good: group["last_push_successful"] == true,

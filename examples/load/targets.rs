@@ -71,6 +71,7 @@ pub fn push_last(exporter: &ExporterHandle, deadline: Duration) -> String {
         ("dropped_queue_full", done.dropped_queue_full_points),
         ("dropped_queue_bytes", done.dropped_queue_bytes_points),
         ("dropped_removed_series", done.dropped_removed_series_points),
+        ("dropped_superseded", done.dropped_superseded_points),
         ("dropped_spool_full", done.dropped_spool_full_points),
         ("dropped_spool_age", done.dropped_spool_age_points),
         ("carried_over", done.carried_over_points),
@@ -98,6 +99,18 @@ fn without_secrets(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidegauge::Registry;
+
+    #[test]
+    fn the_last_line_has_every_way_to_lose_a_point() {
+        let exporter = exporter("statsd+udp://127.0.0.1:9", false).expect("it is a URL");
+        let exporter = exporter.start(&Registry::new()).expect("nothing is in its way");
+        let line = push_last(&exporter, Duration::ZERO);
+        let statistics = format!("{:?}", exporter.stats());
+        let names = statistics.split(' ').filter_map(|word| word.strip_suffix("_points:"));
+        let missing = names.filter(|name| name.starts_with("dropped_") && !line.contains(&format!(" {name}=")));
+        assert_eq!(missing.collect::<Vec<_>>(), [""; 0], "{statistics}");
+    }
 
     #[test]
     fn a_url_that_cannot_be_read_is_named_without_its_secrets() {

@@ -15,6 +15,8 @@ pub(crate) mod otlp;
 pub(crate) mod pushgateway;
 #[cfg(feature = "statsd")]
 pub(crate) mod statsd;
+#[cfg(any(feature = "otlp", feature = "statsd", feature = "emf"))]
+mod variables;
 
 use crate::snapshot::FamilySnapshot;
 use std::{fmt, sync::Arc, time::Duration};

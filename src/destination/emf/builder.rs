@@ -137,10 +137,14 @@ impl EmfBuilder {
         let Environment {
             namespace: of_environment,
             properties: of_lambda,
+            problems,
         } = match self.environment {
             true => Environment::read(look_up),
             false => Environment::default(),
         };
+        for problem in &problems {
+            log::warn!("{problem}; until then it is ignored");
+        }
         let namespace = self.namespace.or(url.namespace).or(of_environment);
         let namespace = namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
         check_namespace(&namespace)?;

@@ -2,6 +2,7 @@
 //! (<https://github.com/awslabs/aws-embedded-metrics-node>), and Lambda's variables
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>).
 
+use crate::destination::variables::Variables;
 use std::ffi::OsString;
 
 /// What the variables say.
@@ -9,23 +10,25 @@ use std::ffi::OsString;
 pub(super) struct Environment {
     pub(super) namespace: Option<String>,
     pub(super) properties: Vec<(String, String)>,
+    /// What is wrong with variables, each a sentence.
+    pub(super) problems: Vec<String>,
 }
 
 impl Environment {
-    /// Reads all variables that are heard. One that is empty, or no text, is as good as not set.
+    /// Reads all variables that are heard.
     pub(super) fn read(look_up: &dyn Fn(&str) -> Option<OsString>) -> Self {
-        let text = |variable: &str| {
-            let text = look_up(variable)?.into_string().ok()?;
-            Some(text.trim().to_owned()).filter(|text| !text.is_empty())
-        };
+        let mut variables = Variables::new(look_up);
+        let namespace = variables.text("AWS_EMF_NAMESPACE");
         // The region alone says nothing of a process that runs elsewhere.
-        let is_lambda = text(FUNCTION).is_some();
+        let is_lambda = variables.text(FUNCTION).is_some();
         let of_lambda = PROPERTIES.iter().filter(|_| is_lambda);
+        let properties = of_lambda
+            .filter_map(|(variable, property)| Some(((*property).to_owned(), variables.text(variable)?)))
+            .collect();
         Environment {
-            namespace: text("AWS_EMF_NAMESPACE"),
-            properties: of_lambda
-                .filter_map(|(variable, property)| Some(((*property).to_owned(), text(variable)?)))
-                .collect(),
+            namespace,
+            properties,
+            problems: variables.into_problems(),
         }
     }
 }
@@ -45,12 +48,10 @@ const PROPERTIES: [(&str, &str); 6] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::destination::variables::environment;
 
     fn read(variables: &[(&str, &str)]) -> Environment {
-        Environment::read(&|wanted| {
-            let mut found = variables.iter().filter(|(name, _)| *name == wanted);
-            found.next().map(|(_, value)| OsString::from(value))
-        })
+        Environment::read(&environment(variables))
     }
 
     #[test]
@@ -83,5 +84,15 @@ mod tests {
     fn what_is_no_function_has_no_properties() {
         let environment = read(&[("AWS_REGION", "eu-central-1"), ("AWS_LAMBDA_FUNCTION_NAME", "  ")]);
         assert_eq!(environment, Environment::default());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_not_text_is_named() {
+        use std::os::unix::ffi::OsStringExt;
+        let look_up = |name: &str| (name == "AWS_EMF_NAMESPACE").then(|| OsString::from_vec(vec![0xff]));
+        let environment = Environment::read(&look_up);
+        assert_eq!(environment.namespace, None);
+        assert!(environment.problems[0].starts_with("AWS_EMF_NAMESPACE is not UTF-8"));
     }
 }

@@ -2,17 +2,17 @@
 //! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/> and
 //! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>.
 //!
-//! Reading is a pure function over a look-up. It never fails: what cannot be read, or is not supported, is left out and
-//! gives one warning that says what is used instead. No warning has the value of a header in it, nor a URL's
-//! credentials.
+//! What cannot be read, or is not supported, is left out and gives one warning that says what is used instead. No warning has
+//! the value of a header in it, nor a URL's credentials.
 
 use super::{Compression, METRICS_PATH, Protocol, TemporalityPreference, builder};
 use crate::{
+    destination::variables::{Variables, shown},
     percent,
     secret::Secret,
     transport::http::{Headers, HttpUrl},
 };
-use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 /// What the environment asks for.
 #[derive(Debug, Default)]
@@ -43,12 +43,9 @@ type Reading<T> = Result<T, String>;
 impl Environment {
     /// Reads all variables that concern metrics.
     pub(super) fn read(look_up: &dyn Fn(&str) -> Option<OsString>) -> Self {
-        let mut variables = Variables {
-            look_up,
-            warnings: Vec::new(),
-        };
+        let mut variables = Variables::new(look_up);
         if variables.text("OTEL_CONFIG_FILE").is_some() {
-            variables.warn(
+            variables.tell(
                 "OTEL_CONFIG_FILE",
                 "is not supported",
                 "the other OTEL_* variables are used",
@@ -117,45 +114,12 @@ impl Environment {
             disabled,
             service_name: variables.text("OTEL_SERVICE_NAME"),
             resource: resource.unwrap_or_default(),
-            warnings: variables.warnings,
+            warnings: variables.into_problems(),
         }
     }
-}
-
-/// The variables, and what is to be said about them.
-struct Variables<'a> {
-    look_up: &'a dyn Fn(&str) -> Option<OsString>,
-    warnings: Vec<String>,
 }
 
 impl Variables<'_> {
-    fn warn(&mut self, variable: &str, rule: impl fmt::Display, instead: &str) {
-        self.warnings.push(format!("{variable} {rule}; {instead}"));
-    }
-
-    /// A variable that is set, without blanks around it; an empty one is not.
-    fn text(&mut self, variable: &str) -> Option<String> {
-        match (self.look_up)(variable)?.into_string() {
-            Ok(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
-            Err(_) => {
-                self.warn(variable, "is not UTF-8", "it is ignored");
-                None
-            }
-        }
-    }
-
-    /// What a variable says, unless `read` says why it says nothing.
-    fn one<T>(&mut self, variable: &str, instead: &str, read: impl FnOnce(&str) -> Reading<T>) -> Option<T> {
-        let text = self.text(variable)?;
-        match read(&text) {
-            Ok(value) => Some(value),
-            Err(rule) => {
-                self.warn(variable, rule, instead);
-                None
-            }
-        }
-    }
-
     /// What the variable for metrics says, or else the one for all signals.
     fn of_signal<T>(
         &mut self,
@@ -170,7 +134,7 @@ impl Variables<'_> {
             };
             match read(self, &variable, &text) {
                 Ok(value) => return Some(value),
-                Err(rule) => self.warn(&variable, rule, instead),
+                Err(rule) => self.tell(&variable, rule, instead),
             }
         }
         None
@@ -182,7 +146,7 @@ impl Variables<'_> {
         };
         let is_true = text.eq_ignore_ascii_case("true");
         if !is_true && !text.eq_ignore_ascii_case("false") {
-            self.warn(
+            self.tell(
                 variable,
                 format_args!("must be true or false, not {}", shown(&text)),
                 "false is used",
@@ -206,7 +170,7 @@ impl Variables<'_> {
             .collect();
         if !others.is_empty() {
             let others = shown(&others.join(","));
-            self.warn(
+            self.tell(
                 VARIABLE,
                 format_args!("names {others}, which is not supported"),
                 "OTLP is used",
@@ -223,7 +187,7 @@ impl Variables<'_> {
         ];
         Ok(choice(text, &known)?.unwrap_or_else(|| {
             let instead = "http/protobuf is used, which collectors take on port 4318";
-            self.warn(variable, "asks for grpc, which is not supported", instead);
+            self.tell(variable, "asks for grpc, which is not supported", instead);
             Protocol::Protobuf
         }))
     }
@@ -252,7 +216,7 @@ impl Variables<'_> {
                 match header(entry) {
                     Ok(header) => headers.push(header),
                     Err(rule) => {
-                        self.warn(
+                        self.tell(
                             &variable,
                             format_args!("has an entry, number {number}, {rule}"),
                             "it is left out",
@@ -272,7 +236,7 @@ impl Variables<'_> {
         if let Some((text, false)) = self.one(variable, "it is ignored", |text| {
             Ok((text.to_owned(), choice(text, &known)?))
         }) {
-            self.warn(
+            self.tell(
                 variable,
                 format_args!("asks for {}, which is not supported", shown(&text)),
                 instead,
@@ -334,14 +298,6 @@ fn attributes(text: &str) -> Reading<Vec<(String, String)>> {
         .collect()
 }
 
-/// A value in a warning, none of which is secret, but any may be long.
-fn shown(text: &str) -> String {
-    match text.char_indices().nth(LONGEST_SHOWN) {
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-        None => format!("{text:?}"),
-    }
-}
-
 /// What variables for metrics, and those for all signals, begin with; in the order in which they are heard.
 const PREFIXES: [&str; 2] = ["OTEL_EXPORTER_OTLP_METRICS_", "OTEL_EXPORTER_OTLP_"];
 
@@ -351,17 +307,13 @@ const NO_LIMIT: Duration = Duration::from_secs(86_400);
 /// As long as [`NO_LIMIT`].
 const MOST_MILLISECONDS: u64 = 86_400_000;
 
-const LONGEST_SHOWN: usize = 60;
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::destination::variables::environment;
 
     fn read(variables: &[(&str, &str)]) -> Environment {
-        Environment::read(&|wanted| {
-            let mut found = variables.iter().filter(|(name, _)| *name == wanted);
-            found.next().map(|(_, value)| OsString::from(value))
-        })
+        Environment::read(&environment(variables))
     }
 
     /// Reads variables of which nothing is to be said.
@@ -601,15 +553,5 @@ mod tests {
                     .is_empty()
             );
         }
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_value_that_is_not_utf8_is_ignored() {
-        use std::os::unix::ffi::OsStringExt;
-        let environment =
-            Environment::read(&|name| (name == "OTEL_SERVICE_NAME").then(|| OsString::from_vec(vec![0xff])));
-        assert!(environment.service_name.is_none());
-        assert_eq!(environment.warnings, ["OTEL_SERVICE_NAME is not UTF-8; it is ignored"]);
     }
 }

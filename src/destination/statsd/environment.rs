@@ -1,10 +1,10 @@
 //! What the `DD_*` variables ask for, as the official clients of DogStatsD hear them
 //! (<https://docs.datadoghq.com/extend/dogstatsd/>, <https://docs.datadoghq.com/getting_started/tagging/unified_service_tagging/>).
 //!
-//! Reading is a pure function over a look-up, and never fails: what cannot be read is left out and gives a sentence that names the
-//! variable, the rule and the fix. Whether that is an error or a warning is the builder's to decide.
+//! What cannot be read is left out and gives a sentence that names the variable, the rule and the fix.
 
 use super::dialect::Cardinality;
+use crate::destination::variables::{Variables, shown};
 use std::{ffi::OsString, fmt::Write};
 
 /// What the environment asks for.
@@ -28,23 +28,20 @@ pub(super) struct Environment {
 impl Environment {
     /// Reads all variables that clients of DogStatsD hear.
     pub(super) fn read(look_up: &dyn Fn(&str) -> Option<OsString>) -> Self {
-        let mut variables = Variables {
-            look_up,
-            problems: Vec::new(),
-        };
+        let mut variables = Variables::new(look_up);
         let (url, url_variable) = match variables.text(URL) {
             Some(url) => (Some(url), URL),
             None => (variables.agent(), HOST),
         };
-        let disabled = variables.one("DD_DOGSTATSD_DISABLE", boolean).unwrap_or(false);
-        let origin_detection = variables.one("DD_ORIGIN_DETECTION_ENABLED", boolean);
+        let disabled = variables.one("DD_DOGSTATSD_DISABLE", FIX, boolean).unwrap_or(false);
+        let origin_detection = variables.one("DD_ORIGIN_DETECTION_ENABLED", FIX, boolean);
         let external_data = variables.text("DD_EXTERNAL_ENV");
         let cardinality = ["DD_CARDINALITY", "DATADOG_CARDINALITY"]
             .iter()
-            .find_map(|variable| variables.one(variable, cardinality));
+            .find_map(|variable| variables.one(variable, FIX, cardinality));
         let mut tags = Vec::new();
         for variable in ["DD_TAGS", "DATADOG_TAGS"] {
-            if let Some(given) = variables.one(variable, tags_of) {
+            if let Some(given) = variables.one(variable, "give it a key, or leave it out", tags_of) {
                 tags = given;
                 break;
             }
@@ -62,50 +59,18 @@ impl Environment {
             external_data: external_data.as_deref().map(printable).filter(|data| !data.is_empty()),
             cardinality,
             tags,
-            problems: variables.problems,
+            problems: variables.into_problems(),
         }
     }
-}
-
-/// The variables, and what is to be said about them.
-struct Variables<'a> {
-    look_up: &'a dyn Fn(&str) -> Option<OsString>,
-    problems: Vec<String>,
 }
 
 impl Variables<'_> {
-    /// A variable that is set, without blanks around it; an empty one is not.
-    fn text(&mut self, variable: &str) -> Option<String> {
-        match (self.look_up)(variable)?.into_string() {
-            Ok(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
-            Err(_) => {
-                self.problems
-                    .push(format!("{variable}: must be UTF-8; set it again, or not at all"));
-                None
-            }
-        }
-    }
-
-    /// What a variable says, unless `read` says why it says nothing.
-    fn one<T>(&mut self, variable: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
-        match read(&self.text(variable)?) {
-            Ok(value) => Some(value),
-            Err(rule) => {
-                self.problems.push(format!("{variable}: {rule}"));
-                None
-            }
-        }
-    }
-
     /// The Agent by its host and port, or a host alone that is a URL, as the official clients take one.
     fn agent(&mut self) -> Option<String> {
         let host = self.text(HOST);
-        let port = self.one("DD_DOGSTATSD_PORT", |port| match port.parse::<u16>() {
+        let port = self.one("DD_DOGSTATSD_PORT", FIX, |port| match port.parse::<u16>() {
             Ok(port) if port > 0 => Ok(port),
-            _ => Err(format!(
-                "must be a port between 1 and 65535, not {}; correct it, or leave it out",
-                shown(port)
-            )),
+            _ => Err(format!("must be a port between 1 and 65535, not {}", shown(port))),
         });
         if let Some(url) = host.as_deref().filter(|host| host.contains("://")) {
             return Some(url.to_owned());
@@ -134,20 +99,13 @@ fn boolean(text: &str) -> Result<bool, String> {
     match () {
         () if is(&["true", "t", "yes", "y", "on", "1"]) => Ok(true),
         () if is(&["false", "f", "no", "n", "off", "0"]) => Ok(false),
-        () => Err(format!(
-            "must be true or false, not {}; correct it, or leave it out",
-            shown(text)
-        )),
+        () => Err(format!("must be true or false, not {}", shown(text))),
     }
 }
 
 fn cardinality(text: &str) -> Result<Cardinality, String> {
-    Cardinality::named(text).ok_or_else(|| {
-        format!(
-            "must be one of none, low, orchestrator and high, not {}; correct it, or leave it out",
-            shown(text)
-        )
-    })
+    Cardinality::named(text)
+        .ok_or_else(|| format!("must be one of none, low, orchestrator and high, not {}", shown(text)))
 }
 
 /// `key:value` with commas between, or with blanks if there is no comma.
@@ -162,7 +120,7 @@ fn tags_of(text: &str) -> Result<Vec<(String, String)>, String> {
             let (key, value) = entry.split_once(':').unwrap_or((entry, ""));
             match key.trim() {
                 "" => Err(format!(
-                    "must be key:value pairs with commas between them, and has {}; give it a key, or leave it out",
+                    "must be key:value pairs with commas between them, and has {}",
                     shown(entry)
                 )),
                 key => Ok((key.to_owned(), value.trim().to_owned())),
@@ -178,11 +136,6 @@ pub(super) fn printable(text: &str) -> String {
         .collect()
 }
 
-/// A value in a message, none of which is secret, but any may be long.
-fn shown(text: &str) -> String {
-    format!("{:?}", crate::redact::line(text, LONGEST_SHOWN))
-}
-
 const URL: &str = "DD_DOGSTATSD_URL";
 const HOST: &str = "DD_AGENT_HOST";
 
@@ -194,17 +147,15 @@ const TAGS: [(&str, &str); 4] = [
     ("DD_VERSION", "version"),
 ];
 
-const LONGEST_SHOWN: usize = 60;
+const FIX: &str = "correct it, or leave it out";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::destination::variables::environment;
 
     fn read(variables: &[(&str, &str)]) -> Environment {
-        Environment::read(&|wanted| {
-            let mut found = variables.iter().filter(|(name, _)| *name == wanted);
-            found.next().map(|(_, value)| OsString::from(value))
-        })
+        Environment::read(&environment(variables))
     }
 
     /// Reads variables of which nothing is to be said.
@@ -322,17 +273,5 @@ mod tests {
         }
         let second = read(&[("DD_CARDINALITY", "highest"), ("DATADOG_CARDINALITY", "low")]);
         assert_eq!((second.cardinality, second.problems.len()), (Some(Cardinality::Low), 1));
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn what_is_not_text_is_named() {
-        use std::os::unix::ffi::OsStringExt;
-        let environment = Environment::read(&|name| (name == "DD_ENV").then(|| OsString::from_vec(vec![0xff])));
-        assert!(
-            environment.problems[0].starts_with("DD_ENV"),
-            "{:?}",
-            environment.problems
-        );
     }
 }

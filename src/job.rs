@@ -176,7 +176,8 @@ impl Job {
     /// - *By default a signal ends the process.* Then all jobs of the process end with the outcome `signal`, also those that have not
     ///   asked for it, and they and all other exporters deliver, each within its deadline, on a thread of its own; meanwhile the run
     ///   goes on. Then the signal is raised again, so that the process dies by it, and its parent sees that. If the guard is
-    ///   dropped meanwhile, it waits for that. The next signal of either kind ends the process at once.
+    ///   dropped meanwhile, it waits for that. The next signal of either kind ends the process at once. The first process of a container
+    ///   cannot die of a signal: it exits instead, with the status by which shells tell of one, 143 for SIGTERM and 130 for SIGINT.
     /// - *Where the application has a handler*, or another library, that is called at once, once for each signal, and does not wait for
     ///   anything. Beside it the jobs that have asked for it deliver what there is so far, with the outcome `signal`, and go on: the
     ///   application may wind down, or not. What the guard is told afterwards counts, and is delivered with all that came later; dropped

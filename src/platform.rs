@@ -38,6 +38,10 @@
 //!   raises the signal again when it is done, which ends the process by it;
 //! - if the application had a handler, calls that, at once and as the system would have: the process's life is in its hands.
 //!
+//! The first process of a container does not die of a signal that it does not handle: the system drops it
+//! (<https://man7.org/linux/man-pages/man7/pid_namespaces.7.html>). So it keeps the handler, which ends it when the next one comes, and it is
+//! ended by `_exit` instead of the signal that is raised again, with the status by which shells tell of a signal.
+//!
 //! A signal that was ignored stays so. A child of a fork has the handler, but not the thread: there it does what would
 //! have happened without it. A handler that is installed later takes the place of ours, unless it calls what was before it.
 //!
@@ -295,15 +299,20 @@ mod signals {
 
     /// Ends the process by the signal, with the status that its parent expects; unless somebody has come to handle it since.
     pub(crate) fn die_of(caught: Caught) {
+        let signal = caught.signal;
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: the set is initialized by the first call and used after it, and outlives all three; a null pointer says that the
         // mask from before is not wanted. The calls touch this thread's mask and pending signals alone.
         unsafe {
             libc::sigemptyset(set.as_mut_ptr());
-            libc::sigaddset(set.as_mut_ptr(), caught.signal.number);
+            libc::sigaddset(set.as_mut_ptr(), signal.number);
             // This thread has the mask of the one that started it, and that may block the signal.
             libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
-            libc::raise(caught.signal.number);
+            libc::raise(signal.number);
+        }
+        let is_default = |current: libc::sigaction| current.sa_sigaction == libc::SIG_DFL;
+        if is_first_process() && signal.current().is_some_and(is_default) {
+            exit_by(signal.number);
         }
     }
 
@@ -394,7 +403,7 @@ mod signals {
         }
     }
 
-    /// The handler. It calls `getpid`, `sigaction`, `write` and `raise`, which are safe in one
+    /// The handler. It calls `getpid`, `sigaction`, `write`, `raise` and `_exit`, which are safe in one
     /// (<https://pubs.opengroup.org/onlinepubs/9799919799/functions/V2_chap02.html>, 2.4.3), loads and stores atomics, and neither allocates
     /// nor panics. None of its calls fails, so the interrupted code's `errno` stays as it was.
     extern "C" fn handle(number: c_int, info: *mut siginfo_t, context: *mut c_void) {
@@ -405,9 +414,12 @@ mod signals {
         let is_told = TOLD.load(Ordering::Acquire) == this_process();
         match former.sa_sigaction {
             libc::SIG_IGN => {}
+            libc::SIG_DFL if is_told && is_dying() && is_first_process() => exit_by(number),
             libc::SIG_DFL => {
-                // From now on each of them ends the process.
-                SIGNALS.iter().for_each(Signal::reset);
+                // From now on each of them ends the process: the first one in here, and every other without us.
+                if !(is_told && is_first_process()) {
+                    SIGNALS.iter().for_each(Signal::reset);
+                }
                 if is_told {
                     DYING.store(this_process(), Ordering::Relaxed);
                     tell(signal, FATAL);
@@ -450,6 +462,17 @@ mod signals {
             let action = unsafe { mem::transmute::<libc::sighandler_t, extern "C" fn(c_int)>(action) };
             action(number);
         }
+    }
+
+    /// Whether signals that have their default action do nothing to this process.
+    fn is_first_process() -> bool {
+        this_process() == 1
+    }
+
+    /// Ends the process with the status by which shells say that a signal did. As with a signal, nothing else is done.
+    fn exit_by(number: c_int) -> ! {
+        // SAFETY: has no preconditions, and does not return.
+        unsafe { libc::_exit(128 + number) }
     }
 
     fn this_process() -> usize {

@@ -235,6 +235,19 @@ mod unix {
         ("second_signal", second_signal, |ended| {
             assert_eq!(ended.status.signal(), Some(libc::SIGINT));
         }),
+        ("first_process", first_process, |ended| {
+            if ended.stderr == NO_NAMESPACE {
+                return println!("first_process: {}", ended.stderr.trim_end());
+            }
+            assert_eq!(ended.stderr, "");
+            assert_eq!(ended.status.code(), Some(0));
+            assert_eq!(ended.outcome(), "signal");
+        }),
+        ("second_signal_of_the_first_process", first_process, |ended| {
+            if ended.stderr != NO_NAMESPACE {
+                assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+            }
+        }),
         ("two_jobs", two_jobs, |ended| {
             assert_eq!(ended.status.signal(), Some(libc::SIGTERM));
             for job in ["nightly", "other"] {
@@ -638,6 +651,33 @@ mod unix {
         Ok(())
     }
 
+    const NO_NAMESPACE: &str = "no namespace of processes is to be had here\n";
+
+    /// The first process of a container, which the system does not let die of a signal that nobody handles: one more signal, or the first
+    /// one when all is delivered, ends it with the status that shells have for it.
+    fn first_process() -> Result<(), Box<dyn Error>> {
+        if !in_a_namespace() {
+            eprint!("{NO_NAMESPACE}");
+            return Ok(());
+        }
+        let hangs = env::var(SCENARIO)?.starts_with("second");
+        let first = in_child(move || {
+            assert_eq!(process::id(), 1);
+            die_with_parent();
+            let exporter = if hangs { dead() } else { to_file("file") };
+            let job = Job::new(NIGHTLY).push_to(exporter).deadline(TOO_LONG).end_on_signals();
+            let _job = job.start(&Registry::new()).expect("it can be started");
+            raise(libc::SIGTERM);
+            if hangs {
+                raise(libc::SIGINT);
+            }
+            wait_for_the_end().expect("it ends");
+        });
+        let signal = if hangs { libc::SIGINT } else { libc::SIGTERM };
+        assert_eq!(first.code(), Some(128 + signal), "{first}");
+        Ok(())
+    }
+
     static HANDLED: AtomicU64 = AtomicU64::new(0);
 
     extern "C" fn count(_: libc::c_int) {
@@ -1024,6 +1064,26 @@ mod unix {
     fn raise(number: libc::c_int) {
         // SAFETY: always safe.
         unsafe { libc::raise(number) };
+    }
+
+    /// Has the next child be the first process of a namespace of its own, if the system lets us.
+    fn in_a_namespace() -> bool {
+        #[cfg(target_os = "linux")]
+        // SAFETY: always safe; what the second asks for needs a process of one thread, and fails in others.
+        unsafe {
+            libc::unshare(libc::CLONE_NEWPID) == 0 || libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWPID) == 0
+        }
+        #[cfg(not(target_os = "linux"))]
+        false
+    }
+
+    /// Nobody else ends a first process that hangs.
+    fn die_with_parent() {
+        #[cfg(target_os = "linux")]
+        // SAFETY: always safe.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        }
     }
 
     fn install(number: libc::c_int, handler: libc::sighandler_t) {

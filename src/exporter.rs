@@ -315,6 +315,11 @@ impl Exporter {
                 self.jitter
             )));
         }
+        if self.spool.as_ref().is_some_and(Spool::is_nowhere) {
+            return Err(StartError::setting(
+                "spool: its path must not be empty; name a directory",
+            ));
+        }
         if disabled {
             return Ok(None);
         }

@@ -27,7 +27,8 @@
 //! - *Killed while delivering*: each record gets one byte at the end of the file when it is about to be sent, which is taken back when
 //!   the far end says clearly that it has not taken it, and another when the far end has it. One record at most, which had arrived and was not
 //!   acknowledged yet, comes twice; by its first byte it is counted as a possible duplicate. These bytes are not forced to the disk: after
-//!   a failure of the power, as much comes twice as the system had not written yet, uncounted.
+//!   a failure of the power, as much comes twice as the system had not written yet, uncounted. Where a full disk has no room for them, the
+//!   process knows them for as long as it lives, and what comes after it does not.
 //! - *No room*: a put evicts the oldest. It notes in its own file what it evicted, because its
 //!   process is likely at its end; who delivers the first record of that file counts the note, and the same byte that acknowledges
 //!   the record says that the note is counted. A process that is killed takes along what it had counted and not reported, as with
@@ -48,7 +49,10 @@ pub(crate) use error::SpoolError;
 pub(crate) use record::Record;
 pub(crate) use store::{Entry, Store};
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{self, PathBuf},
+    time::Duration,
+};
 
 /// A directory that keeps what could not be delivered before a process ended, and from which the next process delivers it.
 ///
@@ -81,13 +85,21 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// A spool in that directory, which is made, with those above it, when something is first put there.
+    /// A spool in that directory, which is made, with those above it, when something is first put there. A relative path is one from where the
+    /// process is now, wherever it goes later.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
+        let directory = directory.into();
         Spool {
-            directory: directory.into(),
+            // An empty one cannot be; the exporter says so.
+            directory: path::absolute(&directory).unwrap_or(directory),
             max_bytes: DEFAULT_MAX_BYTES,
             max_age: DEFAULT_MAX_AGE,
         }
+    }
+
+    /// Whether it has no path at all, as of a variable that nobody has set.
+    pub(crate) fn is_nowhere(&self) -> bool {
+        self.directory.as_os_str().is_empty()
     }
 
     /// How many bytes all of its files come to at most, of all jobs together, and also of those that were set aside; by default

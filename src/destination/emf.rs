@@ -159,11 +159,12 @@ impl Emf {
         EmfBuilder::to(LineTarget::Stdout).namespace(namespace).build()
     }
 
-    /// Appends to a file, with every other setting at its default.
+    /// Appends to a file, with every other setting at its default. A relative path is one from where the process is now, wherever it goes
+    /// later.
     ///
     /// # Errors
     ///
-    /// If it is no [namespace](EmfBuilder::namespace) of CloudWatch. Nothing is opened yet.
+    /// If it is no [namespace](EmfBuilder::namespace) of CloudWatch, or the path is empty. Nothing is opened yet.
     pub fn file(namespace: impl Into<String>, path: impl Into<PathBuf>) -> Result<Self, EmfError> {
         EmfBuilder::to(LineTarget::File(path.into()))
             .namespace(namespace)

@@ -6,7 +6,7 @@ use crate::{
     redact,
     transport::lines::{LineTarget, Lines},
 };
-use std::{collections::VecDeque, env, ffi::OsString, fmt};
+use std::{collections::VecDeque, env, ffi::OsString, fmt, path};
 
 /// Settings of an [`Emf`] destination, made by [`Emf::builder`].
 ///
@@ -134,6 +134,14 @@ impl EmfBuilder {
                 namespace: None,
             },
         };
+        let target = match url.target {
+            LineTarget::File(path) => LineTarget::File(path::absolute(path).map_err(|error| {
+                EmfError::new(format!(
+                    "file: its path cannot be: {error}; name a file, for example /var/log/app/metrics.json"
+                ))
+            })?),
+            LineTarget::Stdout => LineTarget::Stdout,
+        };
         let Environment {
             namespace: of_environment,
             properties: of_lambda,
@@ -178,11 +186,11 @@ impl EmfBuilder {
             )));
         }
         Ok(Emf {
-            address: match &url.target {
+            address: match &target {
                 LineTarget::Stdout => "stdout".to_owned(),
                 LineTarget::File(path) => path.display().to_string(),
             },
-            lines: Lines::new(url.target),
+            lines: Lines::new(target),
             encoder,
             begun: VecDeque::new(),
         })

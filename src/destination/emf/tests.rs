@@ -125,6 +125,15 @@ fn what_could_not_be_written_is_written_when_it_can_be() {
     fs::remove_dir_all(folder).unwrap();
 }
 
+#[test]
+fn a_relative_path_is_where_the_process_is_when_it_is_given() {
+    let here = std::env::current_dir().unwrap();
+    let emf = Emf::file("Shop", "metrics.json").unwrap();
+    assert_eq!(emf.address(), here.join("metrics.json").display().to_string());
+    let error = Emf::file("Shop", "").unwrap_err().to_string();
+    assert!(error.contains("file") && error.contains("empty"), "{error}");
+}
+
 fn payload(sequence: u64, bytes: &str) -> Payload {
     Payload::new(bytes.into(), BatchId { exporter: 1, sequence }, 2)
 }

@@ -245,6 +245,13 @@ fn a_spool_that_cannot_be_used_costs_nothing_but_itself() {
 }
 
 #[test]
+fn a_spool_without_a_path_is_refused() {
+    let exporter = Exporter::new(delta()).spool(Spool::new(""));
+    let error = exporter.start(&Registry::new()).map(drop).unwrap_err().to_string();
+    assert!(error.contains("spool") && error.contains("empty"), "{error}");
+}
+
+#[test]
 fn samples_that_were_delivered_are_not_kept() {
     let (directory, far_end) = (Directory::new(), delta());
     far_end.with(|inner| {

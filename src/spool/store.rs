@@ -38,6 +38,8 @@ pub(crate) struct Store {
     /// Names of files that may be delivered, in this order, as of the last listing.
     waiting: VecDeque<String>,
     current: Option<Current>,
+    /// How many marks files should have of which the disk did not take all, by name.
+    unwritten: HashMap<String, usize>,
     /// When files were made, by name: what is written in them does not change.
     created: HashMap<String, u64>,
     losses: Losses,
@@ -51,6 +53,15 @@ struct Current {
     header: Header,
     /// The record that is to be delivered: behind those that are acknowledged, or that would be if the disk had taken it.
     position: usize,
+    /// It was about to be sent, and may have arrived, whether the disk has taken that or not.
+    is_begun: bool,
+}
+
+impl Current {
+    /// How many marks its file should have.
+    fn marks(&self) -> usize {
+        self.position * record::MARKS + usize::from(self.is_begun)
+    }
 }
 
 /// A payload that is to be delivered.
@@ -104,6 +115,7 @@ impl Store {
             leased: None,
             waiting: VecDeque::new(),
             current: None,
+            unwritten: HashMap::new(),
             created: HashMap::new(),
             losses: Losses::default(),
             size: Size::default(),
@@ -184,10 +196,8 @@ impl Store {
     /// sends it next knows that it may have arrived.
     pub(crate) fn note_attempt(&mut self, entry: &Entry) -> Result<(), SpoolError> {
         let current = self.current_of(entry)?;
-        if current.header.is_begun && current.header.acknowledged == current.position {
-            return Ok(());
-        }
-        match mark(current, true) {
+        current.is_begun = true;
+        match mark(current) {
             Ok(()) => Ok(()),
             Err(error) => Err(self.failed("note that something of it is being sent", &error)),
         }
@@ -196,6 +206,7 @@ impl Store {
     /// The far end says clearly that it has not taken it, and no attempt before may have arrived.
     pub(crate) fn take_back_attempt(&mut self, entry: &Entry) -> Result<(), SpoolError> {
         let current = self.current_of(entry)?;
+        current.is_begun = false;
         let header = &mut current.header;
         if !header.is_begun || header.acknowledged != current.position {
             return Ok(());
@@ -218,8 +229,8 @@ impl Store {
         Ok(self.current.as_mut().expect("it was looked at just now"))
     }
 
-    /// The far end has the payload that [`next`](Store::next) gave last, or will never take it: it is not given again, not even if this
-    /// fails, for as long as the store is not released.
+    /// The far end has the payload that [`next`](Store::next) gave last, or will never take it: this store does not give it again, not even
+    /// if this fails.
     pub(crate) fn acknowledge(&mut self, entry: &Entry) -> Result<(), SpoolError> {
         self.leave_to_parent();
         let Some(current) = self.current.as_mut() else {
@@ -233,6 +244,7 @@ impl Store {
             self.losses.count(current.header.note);
         }
         current.position += 1;
+        current.is_begun = false;
         let is_last = current.position == current.header.records.len();
         let removed = match is_last {
             true => self.directory.remove(&current.name),
@@ -244,7 +256,7 @@ impl Store {
             return Ok(());
         }
         // Also of those before it, if there was no room for their bytes.
-        let marked = mark(current, false);
+        let marked = mark(current);
         match removed.and(marked) {
             Ok(()) => Ok(()),
             Err(error) => Err(self.failed("acknowledge what was delivered from it", &error)),
@@ -253,7 +265,7 @@ impl Store {
 
     /// Lets others deliver. What was given and not acknowledged is given again.
     pub(crate) fn release(&mut self) {
-        self.current = None;
+        self.put_down();
         self.waiting.clear();
         self.leased = None;
         self.delivery = None;
@@ -395,7 +407,7 @@ impl Store {
         };
         let Some(line) = current.header.records.get(current.position) else {
             // All of it was delivered, and it could not be removed.
-            self.current = None;
+            self.put_down();
             return Ok(None);
         };
         if !self.directory.has_open(&current.name, &current.file) {
@@ -409,7 +421,7 @@ impl Store {
                 id: line.id,
                 points: line.points,
                 increments: line.increments,
-                unclear: line.unclear || (current.header.is_begun && current.header.acknowledged == current.position),
+                unclear: line.unclear || current.is_begun,
                 name: current.name.clone(),
                 position: current.position,
             })),
@@ -441,6 +453,8 @@ impl Store {
             .into_iter()
             .filter(|file| file.hash == self.hash && file.state == State::Spooled);
         self.waiting = own.map(|file| file.name).collect();
+        let waiting = &self.waiting;
+        self.unwritten.retain(|name, _| waiting.contains(name));
         if self.replaces {
             self.waiting.make_contiguous().reverse();
         }
@@ -466,7 +480,10 @@ impl Store {
         if header.key != self.key || self.is_too_old(header.created) {
             return Ok(());
         }
-        if header.acknowledged == header.records.len() {
+        let on_disk = header.acknowledged * record::MARKS + usize::from(header.is_begun);
+        let marks = self.unwritten.get(&name).map_or(on_disk, |marks| on_disk.max(*marks));
+        let position = marks / record::MARKS;
+        if position == header.records.len() {
             let removed = self.directory.remove(&name);
             return removed
                 .map(drop)
@@ -475,7 +492,8 @@ impl Store {
         self.current = Some(Current {
             name,
             file,
-            position: header.acknowledged,
+            position,
+            is_begun: marks % record::MARKS > 0,
             header,
         });
         if self.replaces {
@@ -487,6 +505,15 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Delivers nothing of the current file any more, and remembers what the disk did not take.
+    fn put_down(&mut self) {
+        let Some(current) = self.current.take() else { return };
+        let (header, marks) = (&current.header, current.marks());
+        if marks > header.acknowledged * record::MARKS + usize::from(header.is_begun) {
+            self.unwritten.insert(current.name, marks);
+        }
     }
 
     /// A file that is not to be delivered.
@@ -628,9 +655,9 @@ impl Losses {
 }
 
 /// Appends the marks that are missing for those records that are acknowledged, and for the next one if it is about to be sent.
-fn mark(current: &mut Current, begins: bool) -> io::Result<()> {
+fn mark(current: &mut Current) -> io::Result<()> {
     use io::Write;
-    let wanted = current.position * record::MARKS + usize::from(begins);
+    let wanted = current.marks();
     loop {
         let header = &mut current.header;
         if header.acknowledged * record::MARKS + usize::from(header.is_begun) >= wanted {

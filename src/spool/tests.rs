@@ -1144,6 +1144,39 @@ fn an_acknowledgement_that_the_disk_does_not_take_is_made_up_for() {
     assert_eq!(deliver_all(&mut place.store()), ["c"]);
 }
 
+#[test]
+fn what_the_disk_does_not_take_is_remembered_when_the_store_is_released() {
+    let place = Place::new();
+    let mut store = place.store();
+    put(&mut store, &["ab", "cd", "ef"]);
+    let entry = store.next().unwrap().unwrap();
+    store.exchange_current(File::open(place.path(&place.only_name())).unwrap());
+    store.note_attempt(&entry).unwrap_err();
+    store.release();
+    let entry = store.next().unwrap().unwrap();
+    assert!(
+        text(&entry) == "ab" && entry.unclear,
+        "its attempt is forgotten: {entry:?}"
+    );
+    store.exchange_current(File::open(place.path(&place.only_name())).unwrap());
+    store.acknowledge(&entry).unwrap_err();
+    store.release();
+    // It has arrived, and this process knows that.
+    let entry = store.next().unwrap().unwrap();
+    assert!(text(&entry) == "cd" && !entry.unclear, "{entry:?}");
+    store.note_attempt(&entry).unwrap();
+    drop(store);
+    // By now the disk does, too.
+    let entry = place.store().next().unwrap().unwrap();
+    assert!(text(&entry) == "cd" && entry.unclear, "{entry:?}");
+}
+
+#[test]
+fn a_relative_path_is_where_the_process_is_when_it_is_given() {
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(Spool::new("spool"), Spool::new(here.join("spool")));
+}
+
 /// What the tests below run under limits of the system: puts until that fails, and delivers what is there.
 #[test]
 #[ignore = "runs as a child of the other tests"]

@@ -255,9 +255,7 @@ impl Sender {
             .as_mut()
             .map(|spooling| spooling.store.acknowledge(&spooled.entry));
         if let Some(Err(error)) = acknowledged {
-            // It would be sent again at once, and for ever.
             self.spool_failed(&error);
-            self.leave_spool();
         }
         self.count_spool();
     }

@@ -202,6 +202,17 @@ mod unix {
             assert_eq!(ended.stderr, "");
             assert_eq!(ended.spooled, 1);
         }),
+        ("evicting", evicting, |ended| {
+            assert_eq!(ended.spooled, 1);
+            // What comes last is said whatever was said before it.
+            for part in [
+                "logged: exporter \"file\"",
+                ": cannot lock its `deliver-",
+                "older points went from the spool",
+            ] {
+                assert!(ended.stderr.contains(part), "{part} in {}", ended.stderr);
+            }
+        }),
         ("stderr_is_closed", stderr_is_closed, |ended| {
             assert_eq!(ended.status.code(), Some(0));
         }),
@@ -558,6 +569,33 @@ mod unix {
         let report = job.succeed();
         assert!(!report.is_delivered());
         Ok(())
+    }
+
+    /// Two runs, of which the second has no room for what the first one has left.
+    fn evicting() -> Result<(), Box<dyn Error>> {
+        log_by(|text| eprintln!("logged: {text}"));
+        let directory = spool_directory();
+        let run = |max_bytes| {
+            let spool = Spool::new(&directory).max_bytes(max_bytes);
+            let exporter = to("file", |_| Answer::retry("we are closed")).spool(spool);
+            exporter.start(&Registry::new()).map(drop)
+        };
+        run(1 << 20)?;
+        let kept = fs::read_dir(&directory)?.map(|file| file.map(|file| file.path()));
+        let kept = kept.collect::<Result<Vec<_>, _>>()?;
+        let is_spooled = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "spool");
+        let file = kept.iter().find(is_spooled).ok_or("the first run has left a file")?;
+        // Something is in the way of a lock, so that there is an error to be said before the eviction.
+        let hash = file.file_stem().and_then(|stem| stem.to_str()?.split('-').next_back());
+        let lock = format!("deliver-{}.lock", hash.ok_or("the file has a hash")?);
+        fs::create_dir(directory.join(lock))?;
+        let length = fs::metadata(file)?.len();
+        run(length * 3 / 2)?;
+        Ok(())
+    }
+
+    fn spool_directory() -> PathBuf {
+        PathBuf::from(env::var(FOLDER).expect("it is set")).join("spool")
     }
 
     fn stderr_is_closed() -> Result<(), Box<dyn Error>> {

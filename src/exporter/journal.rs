@@ -115,6 +115,17 @@ impl Journal {
         }
     }
 
+    /// Nobody says it again, so what was said before takes nothing from it.
+    pub(crate) fn evicted(&mut self, now: Duration, points: u64) {
+        if let Some(omitted) = self.is_rare("evicted", now) {
+            log::error!(
+                "exporter {:?}{}: {points} older points went from the spool, too old or for want of room: let it have more `max_bytes`{omitted}",
+                self.exporter,
+                self.address
+            );
+        }
+    }
+
     pub(crate) fn halved(&mut self, now: Duration, points: usize, message: &str) {
         if let Some(omitted) = self.is_rare("halved", now) {
             log::warn!(

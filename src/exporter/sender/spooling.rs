@@ -403,11 +403,7 @@ impl Sender {
         telemetry.spool_set_aside.add(losses.unread_files);
         if losses.noted_points > 0 {
             // Counted by whoever delivers what was put in their place; this exporter's own counts are not seen any more.
-            let went = losses.noted_points;
-            let message = format!(
-                "{went} older points went from the spool, too old or for want of room: let it have more `max_bytes`"
-            );
-            self.journal.spool_failed(self.shared.clock.monotonic(), &message);
+            self.journal.evicted(self.shared.clock.monotonic(), losses.noted_points);
         }
         telemetry.spool_files.set(size.files as f64);
         telemetry.spool_bytes.set(size.bytes as f64);

@@ -164,7 +164,8 @@ impl Job {
         self
     }
 
-    /// How long the delivery at the end may take, of all exporters together, by default 10 s.
+    /// How long the delivery at the end may take, of all exporters together, by default 10 s. With zero nothing is delivered at the end: what
+    /// an exporter has a [spool](crate::Exporter::spool) for is put there, which may [take a moment](ExporterHandle::shutdown).
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self

@@ -213,6 +213,16 @@ mod unix {
                 assert!(ended.stderr.contains(part), "{part} in {}", ended.stderr);
             }
         }),
+        ("no_time_with_a_spool", no_time_with_a_spool, |ended| {
+            assert_eq!(ended.status.code(), Some(0));
+            assert_eq!((ended.stderr.as_str(), ended.spooled), ("", 1));
+            assert!(ended.pushes.is_empty(), "{:?}", ended.values);
+        }),
+        ("no_time_with_a_spool_at_exit", no_time_with_a_spool, |ended| {
+            assert_eq!(ended.status.code(), Some(7));
+            assert_eq!((ended.stderr.as_str(), ended.spooled), ("", 1));
+            assert!(ended.pushes.is_empty(), "{:?}", ended.values);
+        }),
         ("stderr_is_closed", stderr_is_closed, |ended| {
             assert_eq!(ended.status.code(), Some(0));
         }),
@@ -591,6 +601,25 @@ mod unix {
         fs::create_dir(directory.join(lock))?;
         let length = fs::metadata(file)?.len();
         run(length * 3 / 2)?;
+        Ok(())
+    }
+
+    /// The deadline is that of the delivery: what is recorded is not delivered, and not lost.
+    fn no_time_with_a_spool() -> Result<(), Box<dyn Error>> {
+        // A warning is no error.
+        log_by(|text| eprintln!("logged: {text}"));
+        let exporter = to_file("file").spool(Spool::new(spool_directory()));
+        let job = Job::new(NIGHTLY).push_to(exporter).deadline(Duration::ZERO);
+        let job = job.start(&Registry::new())?;
+        job.records("rows").add(5);
+        if env::var(SCENARIO)?.ends_with("exit") {
+            process::exit(7);
+        }
+        let report = job.succeed();
+        let spooled = report
+            .deliveries()
+            .all(|(_, result)| result.is_err_and(|error| error.is_spooled()));
+        assert!(spooled, "{report:?}");
         Ok(())
     }
 

@@ -97,8 +97,11 @@ impl ExporterHandle {
     }
 
     /// Delivers what there is and ends the exporter's threads, within `deadline`. A send that hangs is left to itself, and its points are
-    /// reported as unclear. With a [spool](crate::Exporter::spool), the last quarter of the time, 1 s at most, is left for what
-    /// has to be put there.
+    /// reported as unclear.
+    ///
+    /// With a [spool](crate::Exporter::spool), the last quarter of the time, 1 s at most, is left for what has to be put there. The deadline is
+    /// the far end's: where it is shorter than 250 ms, the disk may take until then. One of zero delivers nothing, and keeps everything
+    /// that was recorded; without a spool all of that is lost.
     ///
     /// # Errors
     ///

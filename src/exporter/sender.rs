@@ -188,8 +188,7 @@ impl Sender {
     /// Sends one payload at most, or says how long there is nothing to do.
     pub(crate) fn step(&mut self) -> Next {
         if self.shared.with(|state| state.stop) {
-            self.keep_rest();
-            return Next::Stop;
+            return self.end();
         }
         let now = self.shared.clock.monotonic();
         if self.shared.take_hurry() {

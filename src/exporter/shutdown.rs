@@ -37,6 +37,9 @@ pub(crate) fn wait_for_all(pending: &mut [impl Pending]) {
 /// How much of the time of a shutdown is left for the spool, at most.
 const MOST_TO_SPOOL: Duration = Duration::from_secs(1);
 
+/// How long a shutdown may take at least, if there is a spool: a deadline is for the far end, and a disk needs its time too.
+const LEAST_WITH_SPOOL: Duration = Duration::from_millis(250);
+
 /// A clock that says that no time remains is asked again after so much, should what it says not count.
 const LEAST_WAIT: Duration = Duration::from_millis(1);
 
@@ -59,25 +62,33 @@ impl ShuttingDown {
         if own == Some(Arc::as_ptr(shared) as usize) {
             return Err(shared.failure(FlushFailure::OwnThread));
         }
-        let until = shared.clock.monotonic().saturating_add(deadline);
-        let reserve = match shared.has_spool {
-            true => (deadline / 4).min(MOST_TO_SPOOL),
-            false => Duration::ZERO,
+        let now = shared.clock.monotonic();
+        let (sending, time) = match shared.has_spool {
+            true => (
+                deadline - (deadline / 4).min(MOST_TO_SPOOL),
+                deadline.max(LEAST_WITH_SPOOL),
+            ),
+            false => (deadline, deadline),
         };
+        let until = now.saturating_add(time);
         let is_first = shared.with(|state| {
             let is_first = state.stopping.is_none();
             if is_first {
                 state.stopping = Some(until);
-                state.sending_until = Some(until.saturating_sub(reserve));
+                state.sending_until = Some(now.saturating_add(sending));
             }
             is_first
         });
         if !is_first {
             return Err(shared.failure(FlushFailure::Stopped));
         }
+        let flush = shared.request_flush(sending);
+        if shared.has_spool {
+            shared.collect_at_the_end(flush);
+        }
         Ok(ShuttingDown {
             until,
-            flush: shared.request_flush(deadline - reserve),
+            flush,
             shared: shared.clone(),
             result: None,
         })

@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) stopping: Option<Duration>,
     /// When it stops to send, which is earlier if what is left is put into a spool.
     pub(crate) sending_until: Option<Duration>,
+    /// The flush that a shutdown asked for, until there is a collection that has all of it: what is put into a spool is to have that.
+    pub(crate) uncollected: Option<u64>,
     /// Threads leave at their next step.
     pub(crate) stop: bool,
     pub(crate) ticker: Worker,
@@ -45,7 +47,7 @@ pub(crate) struct State {
     pub(crate) running: usize,
     /// Who waits for `running` to come to nothing.
     pub(crate) ended: Vec<Waker>,
-    /// So many points were put into the spool at the end, and nothing else is left.
+    /// So many points were put into the spool at the end, and nothing else is left; none if something may be.
     pub(crate) spooled: Option<u64>,
     /// The process stood still: connections are not to be trusted.
     pub(crate) thawed: bool,
@@ -148,6 +150,7 @@ impl Shared {
                 next_flush: 0,
                 stopping: None,
                 sending_until: None,
+                uncollected: None,
                 spooled: None,
                 stop: false,
                 ticker: Worker::default(),
@@ -163,6 +166,24 @@ impl Shared {
     pub(crate) fn left_to_send(&self) -> Option<Duration> {
         let until = self.with(|state| state.sending_until)?;
         Some(until.saturating_sub(self.clock.monotonic()))
+    }
+
+    /// Has the exporter collect for this flush though it may be over before that.
+    pub(crate) fn collect_at_the_end(&self, flush: u64) {
+        self.with(|state| {
+            let request = state.flushes.iter().find(|request| request.id == flush);
+            let is_collected = request.is_some_and(|request| request.sequence.is_some());
+            state.uncollected = (!is_collected).then_some(flush);
+        });
+    }
+
+    /// Until when the last collection is waited for, if it is not made yet. Half of the time that is left for the spool is the disk's.
+    pub(crate) fn last_collection_until(&self) -> Option<Duration> {
+        self.with(|state| {
+            state.uncollected?;
+            let (sending, stopping) = (state.sending_until?, state.stopping?);
+            Some(sending + stopping.saturating_sub(sending) / 2)
+        })
     }
 
     /// Whether its threads are threads of this process, which may be a fork.
@@ -331,6 +352,7 @@ impl Shared {
             let mut unassigned = state.flushes.iter().filter(|request| request.sequence.is_none());
             let awaited = unassigned.any(|request| request.id <= asked_before);
             state.queue.push(batch, awaited, &mut dropped);
+            state.uncollected = state.uncollected.filter(|flush| *flush > asked_before);
             let newest = state.queue.newest().map_or(0, |batch| batch.sequence);
             let waiting = state.flushes.iter_mut().filter(|request| request.id <= asked_before);
             for request in waiting.filter(|request| request.sequence.is_none()) {

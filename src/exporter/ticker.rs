@@ -41,6 +41,9 @@ impl Ticker {
     pub(crate) fn step(&mut self) -> Option<Duration> {
         let (stop, stopping) = self.shared.with(|state| (state.stop, state.stopping.is_some()));
         if stop {
+            if self.shared.last_collection_until().is_some() {
+                self.collect();
+            }
             return None;
         }
         let now = self.shared.clock.monotonic();

@@ -314,8 +314,18 @@ impl Sender {
         }
     }
 
-    /// The exporter ends: puts everything into the spool that is not delivered, once.
-    pub(super) fn keep_rest(&mut self) {
+    /// The exporter ends: as soon as the last collection is there, or the time for that is over, keeps what is not delivered.
+    pub(super) fn end(&mut self) -> Next {
+        let awaited = self.shared.last_collection_until();
+        if let Some(until) = awaited.filter(|until| self.shared.clock.monotonic() < *until) {
+            return Next::Wait(Some(until));
+        }
+        self.keep_rest();
+        Next::Stop
+    }
+
+    /// Puts everything into the spool that is not delivered, once.
+    fn keep_rest(&mut self) {
         let Some(spooling) = self.spooling.as_mut().filter(|spooling| !spooling.is_done) else {
             return;
         };
@@ -336,7 +346,9 @@ impl Sender {
         match put {
             Ok(()) => {
                 self.shared.telemetry.spooled_points.stored.add(points);
-                self.shared.with(|state| state.spooled = Some(points));
+                // What was never collected is not in it.
+                self.shared
+                    .with(|state| state.spooled = state.uncollected.is_none().then_some(points));
             }
             Err(error) => {
                 self.note_error(&error.to_string());

@@ -1,7 +1,7 @@
 //! Runs of a program one after another, which have a spool in common: what one of them could not deliver, a later one does.
 
 use super::*;
-use crate::Spool;
+use crate::{Spool, exporter::shutdown::ShuttingDown};
 use std::{
     path::{Path, PathBuf},
     sync::atomic::AtomicUsize,
@@ -242,6 +242,30 @@ fn a_spool_that_cannot_be_used_costs_nothing_but_itself() {
     let error = rig.end(SECOND).unwrap_err();
     assert_eq!((error.report().kept, error.report().spooled), (1, 0), "{error}");
     assert!(rig.stats().spool_errors > 0);
+}
+
+#[test]
+fn the_last_collection_is_kept_though_the_deadline_was_over_before_it_and_waited_for_in_vain_not_for_long() {
+    for collects in [true, false] {
+        let (directory, far_end) = (Directory::new(), delta());
+        let mut rig = run(&far_end, &directory.0);
+        rig.count("a", 3);
+        let shared = rig.parts.shared.clone();
+        let mut shutdown = ShuttingDown::begin(&shared, Duration::ZERO, None).unwrap();
+        assert!(shutdown.poll_result(Waker::noop()).is_ready(), "it has no threads");
+        let Next::Wait(Some(until)) = rig.parts.sender.step() else {
+            panic!("there is something to wait for");
+        };
+        match collects {
+            true => assert_eq!(rig.parts.ticker.step(), None),
+            false => rig.clock.advance(until - crate::Clock::monotonic(&rig.clock)),
+        }
+        assert_eq!(rig.parts.sender.step(), Next::Stop);
+        let kept = (shared.with(|state| state.spooled), directory.files());
+        assert_eq!(kept, if collects { (Some(1), 1) } else { (None, 0) });
+
+        assert_eq!(far_end.with(|inner| inner.sent.len()), 0);
+    }
 }
 
 #[test]

@@ -40,8 +40,6 @@ pub(crate) struct Store {
     current: Option<Current>,
     /// How many marks files should have of which the disk did not take all, by name.
     unwritten: HashMap<String, usize>,
-    /// When files were made, by name: what is written in them does not change.
-    created: HashMap<String, u64>,
     losses: Losses,
     size: Size,
 }
@@ -116,7 +114,6 @@ impl Store {
             waiting: VecDeque::new(),
             current: None,
             unwritten: HashMap::new(),
-            created: HashMap::new(),
             losses: Losses::default(),
             size: Size::default(),
         }
@@ -477,7 +474,17 @@ impl Store {
             Ok(header) => header,
             Err(unread) => return self.deal_with(&name, unread),
         };
-        if header.key != self.key || self.is_too_old(header.created) {
+        if header.key != self.key {
+            return Ok(());
+        }
+        // Put when the clock had been set back, it is older than its name says.
+        if self.is_too_old(header.created) {
+            let removed = self.directory.remove(&name);
+            if removed.map_err(|error| self.failed(&format!("delete `{name}` of it"), &error))? {
+                let mut loss = cleaning::expired(header.points_left());
+                loss.add(header.note_left());
+                self.losses.count(loss);
+            }
             return Ok(());
         }
         let on_disk = header.acknowledged * record::MARKS + usize::from(header.is_begun);

@@ -924,7 +924,8 @@ fn what_is_too_old_goes_and_is_counted_once() {
     place.clock.advance(day);
     put(&mut store, &["young"]);
     assert_eq!(place.names().len(), 4);
-    place.clock.advance(Duration::from_nanos(1));
+    // The second of two that were put at once has a time of one more.
+    place.clock.advance(Duration::from_nanos(2));
     // By who delivers: what was not acknowledged is lost.
     let mut reader = place.store_of(spool.clone(), KEY);
     assert_eq!(deliver_all(&mut reader), ["young"]);
@@ -955,6 +956,15 @@ fn what_is_from_the_future_is_not_too_old() {
     // Later than that one, and made before it; when the clock is right again, only its own time counts.
     put(&mut store, &["from the past"]);
     assert_eq!(deliver_all(&mut store), ["from the future", "from the past"]);
+    place.clock.set_unix(Duration::from_nanos(TODAY));
+    put(&mut store, &["from the future"]);
+    place.clock.set_unix(Duration::from_secs(5));
+    put(&mut store, &["from the past"]);
+    place.clock.set_unix(Duration::from_nanos(TODAY));
+    assert_eq!(deliver_all(&mut store), ["from the future"]);
+    assert_eq!(store.take_losses(), losses(0, 13, 0));
+    assert_eq!(place.names(), [""; 0]);
+    place.clock.set_unix(Duration::from_secs(5));
     put(&mut store, &["from the past"]);
     place.clock.set_unix(Duration::from_secs(6));
     assert_eq!(deliver(&mut store), None);

@@ -126,8 +126,10 @@ impl Sender {
         let replaces = self.replaces;
         let spooling = self.spooling.as_mut()?;
         if replaces && newest > 0 && !spooling.goes_first {
-            // What is newer takes its place.
-            spooling.current = None;
+            // What is newer takes its place; should there be nothing to push in it, others may go on with this.
+            if spooling.current.take().is_some() {
+                spooling.store.release();
+            }
             return None;
         }
         if let Some(spooled) = spooling.current.take() {

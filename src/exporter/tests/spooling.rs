@@ -319,6 +319,24 @@ fn where_each_payload_takes_the_place_of_the_one_before_only_the_newest_is_kept(
 }
 
 #[test]
+fn who_has_nothing_to_push_keeps_nobody_else_from_it() {
+    let (directory, far_end) = (Directory::new(), replacing());
+    fate_is(&far_end, Fate::Busy);
+    let mut rig = run(&far_end, &directory.0);
+    rig.count("a", 1);
+    rig.end(SECOND).unwrap_err();
+    // Tries what is there, and then collects, but has nothing of its own.
+    let mut empty = run(&far_end, &directory.0);
+    empty.settle();
+    (0..6).for_each(|_| empty.interval());
+    fate_is(&far_end, Fate::Taken);
+    let mut other = run(&far_end, &directory.0);
+    other.count("a", 2);
+    other.end(SECOND).unwrap();
+    assert_eq!((far_end.total("jobs_total{a}"), directory.files()), (2.0, 0));
+}
+
+#[test]
 fn what_was_kept_never_follows_what_is_newer() {
     let (directory, far_end) = (Directory::new(), replacing());
     fate_is(&far_end, Fate::Busy);

@@ -100,6 +100,8 @@ use std::{
 /// | `batch_job_outcome` | gauge | for each `outcome`, `success`, `failure`, `panic`, `signal` and `exit`, whether it is that of the last run: 1 or 0 |
 /// | `batch_job_records_total` | counter | [records processed](JobRun::records), by `kind` |
 ///
+/// Runs of one name at once, in one process, have these in common: they say what the last one to end said, and all that was processed.
+///
 /// Start is set at the start; duration, outcome and success are at the end, so that until then what they say is of the run before, if
 /// anything. Alert on `time() - batch_job_last_success_timestamp_seconds`, which also sees a job that is not started any more.
 ///
@@ -115,6 +117,9 @@ use std::{
 /// nothing. Neither that nor anything else that goes wrong in it changes the exit status, or panics. What was left behind is in the
 /// [report](JobReport), and is said in the log as an error; on stderr, where there is no logger that takes errors, which cron
 /// sends by mail. What an exporter has put into its [spool](crate::Exporter::spool) is not lost, and said as a warning of the log only.
+///
+/// The thread that ends the run waits for that, in async code too: there it needs no runtime and does not panic, but tasks that want the
+/// same thread wait along, for the deadline at most.
 ///
 /// Ends that nobody is told of are not covered: `abort`, `_exit`, a panic that aborts (`panic = "abort"`), SIGKILL, and signals
 /// other than those of [`end_on_signals`](Job::end_on_signals). On systems that are no Unix neither are `std::process::exit`, and

@@ -63,14 +63,11 @@ impl ShuttingDown {
             return Err(shared.failure(FlushFailure::OwnThread));
         }
         let now = shared.clock.monotonic();
-        let (sending, time) = match shared.has_spool {
-            true => (
-                deadline - (deadline / 4).min(MOST_TO_SPOOL),
-                deadline.max(LEAST_WITH_SPOOL),
-            ),
-            false => (deadline, deadline),
+        let sending = match shared.has_spool {
+            true => deadline - (deadline / 4).min(MOST_TO_SPOOL),
+            false => deadline,
         };
-        let until = now.saturating_add(time);
+        let until = now.saturating_add(Self::time(shared, deadline));
         let is_first = shared.with(|state| {
             let is_first = state.stopping.is_none();
             if is_first {
@@ -92,6 +89,14 @@ impl ShuttingDown {
             shared: shared.clone(),
             result: None,
         })
+    }
+
+    /// How long it may take.
+    pub(crate) fn time(shared: &Shared, deadline: Duration) -> Duration {
+        match shared.has_spool {
+            true => deadline.max(LEAST_WITH_SPOOL),
+            false => deadline,
+        }
     }
 
     /// What it delivered, once its threads have ended too, or time is over.

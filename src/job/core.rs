@@ -118,7 +118,9 @@ impl Core {
         }
         let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         let (now, at) = (self.clock.monotonic(), self.clock.unix());
-        let until = now.saturating_add(self.deadline);
+        let exporters = self.exporters.iter().filter_map(ExporterHandle::shared);
+        let time = exporters.map(|exporter| ShuttingDown::time(exporter, self.deadline));
+        let until = now.saturating_add(time.max().unwrap_or(self.deadline));
         let outcome = {
             let mut state = self.state.lock();
             if !matches!(state.phase, Phase::Running) {

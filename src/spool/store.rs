@@ -500,7 +500,7 @@ impl Store {
             name,
             file,
             position,
-            is_begun: marks % record::MARKS > 0,
+            is_begun: !marks.is_multiple_of(record::MARKS),
             header,
         });
         if self.replaces {

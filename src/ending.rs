@@ -14,7 +14,7 @@
 mod live;
 
 #[cfg(unix)]
-pub(crate) use live::{Live, at_exit};
+pub(crate) use live::{GRACE, Live, at_exit, end_on_a_thread};
 
 use crate::{
     exporter::{report::FlushError, state::Shared},

@@ -164,6 +164,22 @@ mod unix {
         ("logger_that_hangs_at_exit", logger_that_hangs_at_exit, |ended| {
             assert_eq!(ended.status.code(), Some(7));
         }),
+        (
+            "logger_that_hangs_at_a_signal",
+            logger_that_hangs_at_a_signal,
+            |ended| {
+                assert_eq!(ended.status.signal(), Some(libc::SIGTERM));
+                assert_eq!(ended.outcome(), "signal");
+            },
+        ),
+        (
+            "logger_that_hangs_after_a_signal",
+            logger_that_hangs_at_a_signal,
+            |ended| {
+                assert_eq!(ended.status.signal(), Some(libc::SIGTERM));
+                assert_eq!(ended.outcome(), "signal");
+            },
+        ),
         ("never_answers", never_answers, |ended| {
             assert_eq!(ended.status.code(), Some(0));
             assert_eq!(ended.outcome(), "success");
@@ -539,6 +555,18 @@ mod unix {
         process::exit(7);
     }
 
+    /// As one does that writes to a pipe which nobody reads: to the first word of the signal, or to what was left behind.
+    fn logger_that_hangs_at_a_signal() -> Result<(), Box<dyn Error>> {
+        let (least, job) = match env::var(SCENARIO)?.contains("at_a") {
+            true => (log::Level::Warn, nightly()),
+            false => (log::Level::Error, nightly().push_to(dead()).deadline(ENOUGH)),
+        };
+        log_from(least, |_| drop(hang()));
+        let _job = job.end_on_signals().start(&Registry::new())?;
+        send_signal(libc::SIGTERM);
+        wait_for_the_end()
+    }
+
     fn never_answers() -> Result<(), Box<dyn Error>> {
         let job = nightly().push_to(dead()).deadline(ENOUGH).start(&Registry::new())?;
         let report = job.succeed();
@@ -870,21 +898,26 @@ mod unix {
 
     /// Has errors written by a logger of the application's.
     fn log_by(write: fn(&str)) {
-        struct Logger(fn(&str));
+        log_from(log::Level::Error, write);
+    }
+
+    /// The same for all that is as important as this.
+    fn log_from(least: log::Level, write: fn(&str)) {
+        struct Logger(log::Level, fn(&str));
         impl log::Log for Logger {
             fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-                metadata.level() == log::Level::Error
+                metadata.level() <= self.0
             }
 
             fn log(&self, record: &log::Record<'_>) {
                 if self.enabled(record.metadata()) {
-                    (self.0)(&record.args().to_string());
+                    (self.1)(&record.args().to_string());
                 }
             }
 
             fn flush(&self) {}
         }
-        log::set_logger(Box::leak(Box::new(Logger(write)))).expect("it is the first");
+        log::set_logger(Box::leak(Box::new(Logger(least, write)))).expect("it is the first");
         log::set_max_level(log::LevelFilter::Trace);
     }
 

@@ -68,7 +68,7 @@ impl Live {
     }
 
     /// Ends everything, and says what was left behind. Of the exporter whose thread it is that exits nothing is expected.
-    pub(crate) fn end(self, outcome: JobOutcome, own: Option<usize>) {
+    fn end(self, outcome: JobOutcome, own: Option<usize>) {
         let mut waits = Vec::new();
         let mut concluded = Vec::new();
         for job in self.jobs {
@@ -133,7 +133,7 @@ pub(crate) fn at_exit() {
         let live = Live::now();
         let patience = live.patience();
         if !live.is_empty() {
-            end_on_a_thread(live, patience);
+            end_on_a_thread(live, JobOutcome::Exit);
         }
         if platform::is_dying() {
             // Its parent is to see that it died of the signal, which is the next thing to happen.
@@ -143,8 +143,10 @@ pub(crate) fn at_exit() {
     drop(ended);
 }
 
-/// Ends everything on a thread of the standard library's, whatever has become of the thread-local values of this one.
-fn end_on_a_thread(live: Live, patience: Duration) {
+/// Ends everything on a thread of the standard library's, whatever has become of the thread-local values of this one, and waits for that for
+/// as long as it may take.
+pub(crate) fn end_on_a_thread(live: Live, outcome: JobOutcome) {
+    let patience = live.patience();
     let own = handle::exporter_of_this_thread();
     let bell = Arc::new(Bell::default());
     // So that it is still here if there is no thread.
@@ -153,12 +155,12 @@ fn end_on_a_thread(live: Live, patience: Duration) {
         let (bell, live) = (bell.clone(), live.clone());
         move || {
             let live = live.lock().take();
-            let ended = catch_unwind(AssertUnwindSafe(|| live.map(|live| live.end(JobOutcome::Exit, own))));
+            let ended = catch_unwind(AssertUnwindSafe(|| live.map(|live| live.end(outcome, own))));
             bell.ring();
             drop(ended);
         }
     };
-    match thread::Builder::new().name("tidegauge-exit".to_owned()).spawn(end) {
+    match thread::Builder::new().name("tidegauge-end".to_owned()).spawn(end) {
         Ok(thread) => {
             if bell.wait(patience) {
                 // At its end: what holds its code may be unloaded next.
@@ -167,13 +169,13 @@ fn end_on_a_thread(live: Live, patience: Duration) {
         }
         Err(_) => {
             let live = live.lock().take();
-            live.into_iter().for_each(|live| live.end(JobOutcome::Exit, own));
+            live.into_iter().for_each(|live| live.end(outcome, own));
         }
     }
 }
 
 /// What is not bounded by a deadline, such as a logger, gets so much time.
-const GRACE: Duration = Duration::from_secs(1);
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 /// Who ends an exporter that is nobody's.
 const PROCESS: &str = "end of the process";

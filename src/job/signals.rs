@@ -4,14 +4,14 @@
 //! may be about to write to it.
 
 use crate::{
-    ending::Live,
+    ending::{self, Live},
     exporter::{
         handle::Flush,
         shutdown::{self, Pending},
     },
     job::{core::Core, report::JobOutcome},
     platform::{self, Caught},
-    sync::Mutex,
+    sync::{Bell, Mutex},
 };
 use std::{
     io::{self, ErrorKind, PipeReader, PipeWriter, Read},
@@ -119,19 +119,35 @@ fn listen(mut pipe: PipeReader) {
 fn answer(caught: Caught) {
     let name = caught.name();
     if caught.is_fatal {
-        log::warn!("{name}: jobs are ended and deliver, then the process ends; the next signal ends it at once");
-        Live::now().end(JobOutcome::Signal, None);
+        let live = Live::now();
+        // A logger may hang, on a pipe that nobody reads: nothing waits for it but for a moment, and the process dies all the same.
+        let said = Arc::new(Bell::default());
+        let saying = said.clone();
+        let say = move || {
+            drop(catch_unwind(|| {
+                log::warn!(
+                    "{name}: jobs are ended and deliver, then the process ends; the next signal ends it at once"
+                );
+            }));
+            saying.ring();
+        };
+        let word = thread::Builder::new().name("tidegauge-word".to_owned()).spawn(say);
+        ending::end_on_a_thread(live, JobOutcome::Signal);
+        if word.is_ok() {
+            said.wait(ending::GRACE);
+        }
         return;
     }
     let jobs = Live::now().jobs_for_signals();
     jobs.iter().for_each(|job| job.signalled());
-    log::info!("{name}: jobs deliver what they have; what becomes of them is the application's to say");
     let flush = |job: &Arc<Core>| {
         let deadline = job.deadline();
         let flushes = job.exporters().iter().map(|exporter| exporter.flush_async(deadline));
         flushes.map(|flush| Flushing { flush, deadline }).collect::<Vec<_>>()
     };
     let mut flushes: Vec<Flushing> = jobs.iter().flat_map(flush).collect();
+    // They have begun, whatever becomes of a logger.
+    log::info!("{name}: jobs deliver what they have; what becomes of them is the application's to say");
     shutdown::wait_for_all(&mut flushes);
 }
 

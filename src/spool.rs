@@ -106,7 +106,8 @@ impl Spool {
     /// 64 MiB.
     ///
     /// When there is no room, the oldest files go, those that were set aside before the others, and their points are counted as lost. What is
-    /// larger than this by itself is not kept at all. Nor are more than 16,384 files, whatever their size.
+    /// larger than this by itself is not kept at all. Nor are more than 16,384 files, whatever their size. A new file is whole before the
+    /// oldest go, so the disk wants room for that one besides.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
         self

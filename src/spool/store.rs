@@ -1,6 +1,7 @@
 //! One exporter's sight of a spool: what it puts there, what it finds there to deliver, and what was lost there.
 
 mod cleaning;
+mod current;
 
 use super::{
     Spool, SpoolError,
@@ -10,11 +11,10 @@ use super::{
 };
 use crate::{clock::SharedClock, destination::BatchId};
 use cleaning::{evicted, victims};
+use current::{Current, room_for_marks};
 use std::{
     collections::{HashMap, VecDeque},
-    fmt,
-    fs::File,
-    io,
+    fmt, io,
     time::Duration,
 };
 
@@ -42,24 +42,6 @@ pub(crate) struct Store {
     unwritten: HashMap<String, usize>,
     losses: Losses,
     size: Size,
-}
-
-/// The file that is being delivered.
-struct Current {
-    name: String,
-    file: File,
-    header: Header,
-    /// The record that is to be delivered: behind those that are acknowledged, or that would be if the disk had taken it.
-    position: usize,
-    /// It was about to be sent, and may have arrived, whether the disk has taken that or not.
-    is_begun: bool,
-}
-
-impl Current {
-    /// How many marks its file should have.
-    fn marks(&self) -> usize {
-        self.position * record::MARKS + usize::from(self.is_begun)
-    }
 }
 
 /// A payload that is to be delivered.
@@ -128,7 +110,7 @@ impl Store {
             return Ok(());
         }
         // Its marks want room, too.
-        let marks = (records.len() * record::MARKS) as u64;
+        let marks = room_for_marks(records);
         let length = record::file_length(&self.key, records).and_then(|length| length.checked_add(marks));
         let Some(length) = length.filter(|length| *length <= self.max_bytes && self.most_files > 0) else {
             let what = format!(
@@ -192,57 +174,29 @@ impl Store {
     /// The payload that [`next`](Store::next) gave last is about to be sent: should this process end before there is an answer, whoever
     /// sends it next knows that it may have arrived.
     pub(crate) fn note_attempt(&mut self, entry: &Entry) -> Result<(), SpoolError> {
-        let current = self.current_of(entry)?;
-        current.is_begun = true;
-        match mark(current) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.failed("note that something of it is being sent", &error)),
-        }
+        let begun = self.current_of(entry)?.begin();
+        begun.map_err(|error| self.failed("note that something of it is being sent", &error))
     }
 
     /// The far end says clearly that it has not taken it, and no attempt before may have arrived.
     pub(crate) fn take_back_attempt(&mut self, entry: &Entry) -> Result<(), SpoolError> {
-        let current = self.current_of(entry)?;
-        current.is_begun = false;
-        let header = &mut current.header;
-        if !header.is_begun || header.acknowledged != current.position {
-            return Ok(());
-        }
-        header.is_begun = false;
-        let shorter = |file: &File| file.set_len(file.metadata()?.len().saturating_sub(1));
-        match shorter(&current.file) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.failed("note that nothing of it has arrived", &error)),
-        }
-    }
-
-    /// The file that a payload is of, if it is the one that is being delivered.
-    fn current_of(&mut self, entry: &Entry) -> Result<&mut Current, SpoolError> {
-        self.leave_to_parent();
-        let is_current = |current: &Current| (&current.name, current.position) == (&entry.name, entry.position);
-        if !self.current.as_ref().is_some_and(is_current) {
-            return Err(self.unknown(entry));
-        }
-        Ok(self.current.as_mut().expect("it was looked at just now"))
+        let taken_back = self.current_of(entry)?.take_back();
+        taken_back.map_err(|error| self.failed("note that nothing of it has arrived", &error))
     }
 
     /// The far end has the payload that [`next`](Store::next) gave last, or will never take it: this store does not give it again, not even
     /// if this fails.
     pub(crate) fn acknowledge(&mut self, entry: &Entry) -> Result<(), SpoolError> {
         self.leave_to_parent();
-        let Some(current) = self.current.as_mut() else {
+        let Some(current) = self.current.as_mut().filter(|current| current.is_at(entry)) else {
             return Err(self.unknown(entry));
         };
-        if (&current.name, current.position) != (&entry.name, entry.position) {
-            return Err(self.unknown(entry));
-        }
         // Who evicted it has noted what it notes.
-        if current.position == 0 && self.directory.has_open(&current.name, &current.file) {
+        if current.is_at_its_beginning() && self.directory.has_open(&current.name, &current.file) {
             self.losses.count(current.header.note);
         }
-        current.position += 1;
-        current.is_begun = false;
-        let is_last = current.position == current.header.records.len();
+        current.advance();
+        let is_last = current.is_at_its_end();
         let removed = match is_last {
             true => self.directory.remove(&current.name),
             false => Ok(true),
@@ -252,8 +206,7 @@ impl Store {
             self.size.files = self.size.files.saturating_sub(1);
             return Ok(());
         }
-        // Also of those before it, if there was no room for their bytes.
-        let marked = mark(current);
+        let marked = current.write_marks();
         match removed.and(marked) {
             Ok(()) => Ok(()),
             Err(error) => Err(self.failed("acknowledge what was delivered from it", &error)),
@@ -397,31 +350,32 @@ impl Store {
         self.directory.sync()
     }
 
+    /// The file that a payload is of, if it is the one that is being delivered.
+    fn current_of(&mut self, entry: &Entry) -> Result<&mut Current, SpoolError> {
+        self.leave_to_parent();
+        if !self.current.as_ref().is_some_and(|current| current.is_at(entry)) {
+            return Err(self.unknown(entry));
+        }
+        Ok(self.current.as_mut().expect("it was looked at just now"))
+    }
+
     /// The record of the current file that is to be delivered, if there is one.
     fn entry(&mut self) -> Result<Option<Entry>, SpoolError> {
         let Some(current) = &mut self.current else {
             return Ok(None);
         };
-        let Some(line) = current.header.records.get(current.position) else {
-            // All of it was delivered, and it could not be removed.
+        if current.is_at_its_end() {
+            // It could not be removed.
             self.put_down();
             return Ok(None);
-        };
+        }
         if !self.directory.has_open(&current.name, &current.file) {
             // Somebody has evicted it.
             self.current = None;
             return Ok(None);
         }
-        match record::read_record(&mut current.file, line) {
-            Ok(bytes) => Ok(Some(Entry {
-                bytes,
-                id: line.id,
-                points: line.points,
-                increments: line.increments,
-                unclear: line.unclear || current.is_begun,
-                name: current.name.clone(),
-                position: current.position,
-            })),
+        match current.entry() {
+            Ok(entry) => Ok(entry),
             Err(unread) => {
                 let name = self.current.take().map(|current| current.name).unwrap_or_default();
                 self.deal_with(&name, unread)?;
@@ -487,22 +441,15 @@ impl Store {
             }
             return Ok(());
         }
-        let on_disk = header.acknowledged * record::MARKS + usize::from(header.is_begun);
-        let marks = self.unwritten.get(&name).map_or(on_disk, |marks| on_disk.max(*marks));
-        let position = marks / record::MARKS;
-        if position == header.records.len() {
-            let removed = self.directory.remove(&name);
+        let unwritten = self.unwritten.get(&name).copied();
+        let current = Current::new(name, file, header, unwritten);
+        if current.is_at_its_end() {
+            let removed = self.directory.remove(&current.name);
             return removed
                 .map(drop)
-                .map_err(|error| self.failed(&format!("delete `{name}` of it"), &error));
+                .map_err(|error| self.failed(&format!("delete `{}` of it", current.name), &error));
         }
-        self.current = Some(Current {
-            name,
-            file,
-            position,
-            is_begun: !marks.is_multiple_of(record::MARKS),
-            header,
-        });
+        self.current = Some(current);
         if self.replaces {
             // The others are older.
             for name in std::mem::take(&mut self.waiting) {
@@ -516,9 +463,9 @@ impl Store {
 
     /// Delivers nothing of the current file any more, and remembers what the disk did not take.
     fn put_down(&mut self) {
-        let Some(current) = self.current.take() else { return };
-        let (header, marks) = (&current.header, current.marks());
-        if marks > header.acknowledged * record::MARKS + usize::from(header.is_begun) {
+        if let Some(current) = self.current.take()
+            && let Some(marks) = current.unwritten()
+        {
             self.unwritten.insert(current.name, marks);
         }
     }
@@ -623,7 +570,7 @@ impl Store {
     }
 
     /// Gives it another file in the place of the one that it delivers, which is returned.
-    pub(super) fn exchange_current(&mut self, file: File) -> File {
+    pub(super) fn exchange_current(&mut self, file: std::fs::File) -> std::fs::File {
         let current = self.current.as_mut().expect("it delivers");
         std::mem::replace(&mut current.file, file)
     }
@@ -661,21 +608,6 @@ impl Losses {
     }
 }
 
-/// Appends the marks that are missing for those records that are acknowledged, and for the next one if it is about to be sent.
-fn mark(current: &mut Current) -> io::Result<()> {
-    use io::Write;
-    let wanted = current.marks();
-    loop {
-        let header = &mut current.header;
-        if header.acknowledged * record::MARKS + usize::from(header.is_begun) >= wanted {
-            return Ok(());
-        }
-        current.file.write_all(&[MARK])?;
-        header.acknowledged += usize::from(header.is_begun);
-        header.is_begun = !header.is_begun;
-    }
-}
-
 fn size_of(files: &[Listed]) -> Size {
     Size {
         files: files.len() as u64,
@@ -684,8 +616,6 @@ fn size_of(files: &[Listed]) -> Size {
 }
 
 const WRITE_LOCK: &str = "write.lock";
-
-const MARK: u8 = b'\n';
 
 /// So many files are listed in some hundredths of a second.
 const MOST_FILES: usize = 16_384;

@@ -1182,6 +1182,26 @@ fn what_the_disk_does_not_take_is_remembered_when_the_store_is_released() {
 }
 
 #[test]
+fn an_attempt_that_the_disk_does_not_take_back_stays_one_and_is_no_acknowledgement() {
+    let place = Place::new();
+    let mut store = place.store();
+    put(&mut store, &["ab", "cd"]);
+    let entry = store.next().unwrap().unwrap();
+    store.note_attempt(&entry).unwrap();
+    let file = store.exchange_current(File::open(place.path(&place.only_name())).unwrap());
+    store.take_back_attempt(&entry).unwrap_err();
+    store.exchange_current(file);
+    store.note_attempt(&entry).unwrap();
+    drop(store);
+    // As if the process had been killed in the middle of the second attempt.
+    let mut store = place.store();
+    let entry = store.next().unwrap().unwrap();
+    assert!(text(&entry) == "ab" && entry.unclear, "{entry:?}");
+    store.acknowledge(&entry).unwrap();
+    assert_eq!(deliver_all(&mut store), ["cd"]);
+}
+
+#[test]
 fn a_relative_path_is_where_the_process_is_when_it_is_given() {
     let here = std::env::current_dir().unwrap();
     assert_eq!(Spool::new("spool"), Spool::new(here.join("spool")));

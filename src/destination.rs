@@ -166,6 +166,8 @@ pub struct Preferences {
     /// end, as by a `POST` to a group of a Pushgateway; by default it does not. Then a [spool](crate::Spool) keeps the payloads of
     /// several runs, rather than the newest only, and nothing newer is sent before they are delivered.
     pub merges: bool,
+    /// Whether the crate's own metrics, `tidegauge_*`, are left out; by default they are not.
+    pub without_own_metrics: bool,
     /// Whether nothing is to be exported at all.
     pub disabled: bool,
 }

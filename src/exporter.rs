@@ -301,6 +301,7 @@ impl Exporter {
             samples,
             replaces,
             merges,
+            without_own_metrics,
             disabled,
         } = self.destination.preferences();
         let interval = self.interval.or(interval).unwrap_or(DEFAULT_INTERVAL);
@@ -379,7 +380,7 @@ impl Exporter {
         let id = random.next();
         let schedule = Schedule::new(interval, self.phase, self.jitter, clock.monotonic(), random);
         Ok(Some(Parts {
-            ticker: Ticker::new(shared.clone(), schedule, self.filter.clone()),
+            ticker: Ticker::new(shared.clone(), schedule, self.filter.clone(), without_own_metrics),
             sender: Sender::new(
                 shared.clone(),
                 self.destination,

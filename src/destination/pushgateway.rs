@@ -239,7 +239,7 @@ impl Pushgateway {
         let mut body = Vec::new();
         let mut writer = self.format.writer(&mut body);
         for family in snapshot.families() {
-            if !self.takes(family) || filter.is_some_and(|filter| !filter.shows_family(family)) {
+            if family.descriptor.own && !self.own_metrics || filter.is_some_and(|filter| !filter.shows_family(family)) {
                 continue;
             }
             if let Some(clash) = self.group.clash(family) {
@@ -254,11 +254,6 @@ impl Pushgateway {
         }
         let (status, answer) = self.exchange(method, &body, self.timeout, None);
         self.outcome(status, answer)
-    }
-
-    /// Whether a family is to be pushed at all.
-    fn takes(&self, family: &FamilySnapshot) -> bool {
-        self.own_metrics || !family.descriptor.own
     }
 
     #[cold]
@@ -334,11 +329,7 @@ impl Pushgateway {
         let filter = points.filter();
         let mut writer = self.format.writer(into);
         while let Some(family) = points.next_family() {
-            if !self.takes(family) {
-                while points.peek().is_some() {
-                    points.leave();
-                }
-            } else if let Some(clash) = self.group.clash(family) {
+            if let Some(clash) = self.group.clash(family) {
                 while points.peek().is_some() {
                     points.refuse(clash.reason());
                 }
@@ -377,6 +368,7 @@ impl Destination for Pushgateway {
             replaces: true,
             // A run that failed has no last success, and that of the run before stays.
             merges: self.method == Method::Post,
+            without_own_metrics: !self.own_metrics,
             ..Preferences::default()
         }
     }

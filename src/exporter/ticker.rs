@@ -21,17 +21,24 @@ pub(crate) struct Ticker {
     shared: Arc<Shared>,
     schedule: Schedule,
     filter: Option<Filter>,
+    without_own_metrics: bool,
     collections: u64,
     /// The time that the last collection was given.
     last: Duration,
 }
 
 impl Ticker {
-    pub(crate) fn new(shared: Arc<Shared>, schedule: Schedule, filter: Option<Filter>) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        schedule: Schedule,
+        filter: Option<Filter>,
+        without_own_metrics: bool,
+    ) -> Self {
         Ticker {
             shared,
             schedule,
             filter,
+            without_own_metrics,
             collections: 0,
             last: Duration::ZERO,
         }
@@ -74,6 +81,10 @@ impl Ticker {
         // removals of the next.
         let removals = self.shared.inbox.arrived();
         let mut snapshot = self.shared.registry.snapshot_for_export();
+        // Here, because what is never sent is neither kept nor lost.
+        if self.without_own_metrics {
+            snapshot.families.retain(|family| !family.descriptor.own);
+        }
         let mut hidden = Vec::new();
         if let Some(filter) = &self.filter {
             // A family whose filter panics is left out, as it may be meant to be.

@@ -526,6 +526,25 @@ fn an_exporter_repeats_what_failed_as_it_is() {
 }
 
 #[test]
+fn what_is_not_pushed_is_neither_kept_nor_lost() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let registry = registry();
+    for (own_metrics, is_exact) in [(false, true), (true, false)] {
+        let gateway = Pushgateway::builder(format!("http://{nobody}"), "backup").no_proxy();
+        let exporter = on_demand(gateway.own_metrics(own_metrics).build().unwrap(), &registry);
+        // A busy machine may not come to collect within the first ones.
+        let flushes = (1..600).map(|tenths| exporter.flush(Duration::from_millis(100) * tenths));
+        let mut kept = flushes.map(|flushed| flushed.unwrap_err().report().kept);
+        let kept = kept.find(|kept| *kept > 0);
+        assert_eq!(kept == Some(3), is_exact, "{kept:?}");
+        drop(exporter.shutdown(Duration::ZERO));
+    }
+}
+
+#[test]
 fn an_exporter_tells_what_the_gateway_refuses() {
     let gateway = Gateway::start([
         refusal("400 Bad Request", "load is not a COUNTER"),

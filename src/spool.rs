@@ -67,7 +67,8 @@ use std::{
 /// a second time from the next, which counts it as a possible duplicate.
 ///
 /// It is made for its user alone, directory and files, on Unix with the modes 0700 and 0600; those of a directory that
-/// is already there are left as they are. No credentials are kept in it, but metrics are: who may write there may have anything
+/// is already there are left as they are. What root puts into the directory of another user is made that user's, who could not go on with it
+/// otherwise. No credentials are kept in it, but metrics are: who may write there may have anything
 /// delivered in the application's name. It has to be on a file system with locks of files and renames, as local ones are.
 ///
 /// ```

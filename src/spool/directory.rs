@@ -105,13 +105,22 @@ impl Directory {
 
     /// Opens the file of a lock, and makes it if it is not there.
     pub(super) fn open_lock(&self, name: &str) -> io::Result<File> {
-        let (file, _) = self.open_with(OpenOptions::new().read(true).append(true).create(true), name)?;
-        Ok(file)
+        let mut options = OpenOptions::new();
+        options.read(true).append(true);
+        match self.open_with(options.clone().create_new(true), name) {
+            Ok((file, _)) => {
+                self.hand_over(&file);
+                Ok(file)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(self.open_with(&mut options, name)?.0),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes a file of these pieces and forces it to the disk. A half of it is removed again.
     pub(super) fn write<'a>(&self, name: &str, pieces: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
         let (mut file, _) = self.open_with(OpenOptions::new().write(true).create_new(true), name)?;
+        self.hand_over(&file);
         let write = || {
             for piece in pieces {
                 file.write_all(piece)?;
@@ -156,6 +165,24 @@ impl Directory {
     pub(super) fn sync(&self) -> io::Result<()> {
         sync(&self.path)
     }
+
+    /// Gives a file that was just made to whom the directory belongs, if root has made it: its user could neither deliver it nor have its
+    /// lock, for good. Not one that was there, which may be a link to a file of somebody else's.
+    #[cfg(unix)]
+    fn hand_over(&self, file: &File) {
+        use std::os::unix::fs::{MetadataExt, fchown};
+        if let (Ok(made), Ok(directory)) = (file.metadata(), fs::metadata(&self.path))
+            && made.uid() == 0
+            && directory.uid() != 0
+        {
+            // What cannot be given away is root's, as everything else that root makes.
+            let _ = fchown(file, Some(directory.uid()), Some(directory.gid()));
+        }
+    }
+
+    /// Elsewhere who made a file is not who alone may read it.
+    #[cfg(not(unix))]
+    fn hand_over(&self, _: &File) {}
 
     fn open_with(&self, options: &mut OpenOptions, name: &str) -> io::Result<(File, u64)> {
         #[cfg(unix)]

@@ -1088,6 +1088,36 @@ fn it_is_for_its_user_alone() {
     assert_eq!(mode(&place.directory()), 0o750);
 }
 
+/// Else who runs a job once as root would lock its user out.
+#[cfg(unix)]
+#[test]
+fn what_root_puts_into_the_directory_of_a_user_is_the_users() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    const NOBODY: u32 = 65_534;
+    let place = Place::new();
+    fs::create_dir(place.directory()).unwrap();
+    if chown(place.directory(), Some(NOBODY), Some(NOBODY)).is_err() {
+        println!("this is not run by root: nothing is shown here");
+        return;
+    }
+    let mut store = place.store();
+    put(&mut store, &["a", "b"]);
+    assert!(store.next().unwrap().is_some());
+    let owners = fs::read_dir(place.directory()).unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        let metadata = entry.metadata().unwrap();
+        (entry.file_name(), metadata.uid(), metadata.gid())
+    });
+    let owners: Vec<_> = owners.collect();
+    assert_eq!(owners.len(), 3, "{owners:?}");
+    assert!(
+        owners
+            .iter()
+            .all(|(_, user, group)| (*user, *group) == (NOBODY, NOBODY)),
+        "{owners:?}"
+    );
+}
+
 #[test]
 fn a_path_that_cannot_be_a_directory_is_named() {
     let place = Place::new();

@@ -350,9 +350,12 @@ impl Shared {
         let now = self.clock.monotonic();
         self.with(|state| {
             let mut unassigned = state.flushes.iter().filter(|request| request.sequence.is_none());
-            let awaited = unassigned.any(|request| request.id <= asked_before);
+            let is_last = state.uncollected.is_some_and(|flush| flush <= asked_before);
+            let awaited = is_last || unassigned.any(|request| request.id <= asked_before);
             state.queue.push(batch, awaited, &mut dropped);
-            state.uncollected = state.uncollected.filter(|flush| *flush > asked_before);
+            if is_last {
+                state.uncollected = None;
+            }
             let newest = state.queue.newest().map_or(0, |batch| batch.sequence);
             let waiting = state.flushes.iter_mut().filter(|request| request.id <= asked_before);
             for request in waiting.filter(|request| request.sequence.is_none()) {

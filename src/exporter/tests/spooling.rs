@@ -269,6 +269,31 @@ fn the_last_collection_is_kept_though_the_deadline_was_over_before_it_and_waited
 }
 
 #[test]
+fn the_last_collection_has_a_place_in_a_full_queue() {
+    let (directory, far_end) = (Directory::new(), delta());
+    let mut rig = Rig::new(far_end.clone(), |exporter| {
+        let exporter = exporter.queue(1, usize::MAX).drop_policy(crate::DropPolicy::Newest);
+        exporter.spool(Spool::new(&directory.0))
+    });
+    fate_is(&far_end, Fate::Busy);
+    rig.count("a", 1);
+    rig.settle();
+    // Of two more one is kept.
+    for _ in 0..2 {
+        rig.clock.advance(INTERVAL);
+        rig.parts.ticker.step();
+    }
+    rig.count("a", 2);
+    let mut shutdown = ShuttingDown::begin(&rig.parts.shared, Duration::ZERO, None).unwrap();
+    assert!(shutdown.poll_result(Waker::noop()).is_ready());
+    assert_eq!(rig.parts.ticker.step(), None);
+    assert_eq!(rig.parts.sender.step(), Next::Stop);
+    fate_is(&far_end, Fate::Taken);
+    run(&far_end, &directory.0).settle();
+    assert_eq!(far_end.total("jobs_total{a}"), 3.0);
+}
+
+#[test]
 fn a_spool_without_a_path_is_refused() {
     let exporter = Exporter::new(delta()).spool(Spool::new(""));
     let error = exporter.start(&Registry::new()).map(drop).unwrap_err().to_string();

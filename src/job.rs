@@ -191,7 +191,7 @@ impl Job {
     /// - *A signal that is ignored*, as `nohup` does it, is still ignored.
     ///
     /// Install handlers before the job is started: one that comes later takes the signal from the job, unless it calls what was
-    /// there before. Threads that wait for signals which all threads block (`sigwait`) get them as ever, and the job does not.
+    /// there before, as those of tokio and of `signal-hook` do, which is as if it had been there. Threads that wait for signals which all threads block (`sigwait`) get them as ever, and the job does not.
     ///
     /// When the last such job has ended, the signals have what they had before. The thread that waits for them sleeps on until the
     /// process ends.

@@ -36,7 +36,8 @@
 //!
 //! - if the signal had its default action, gives that back to both signals, so that the next one ends the process at once: the thread
 //!   raises the signal again when it is done, which ends the process by it;
-//! - if the application had a handler, calls that, at once and as the system would have: the process's life is in its hands.
+//! - if the application had a handler, calls that, at once and as the system would have: the process's life is in its hands. So it is if
+//!   the application has put a handler in front of ours which calls ours, as those of tokio and `signal-hook` do.
 //!
 //! The first process of a container does not die of a signal that it does not handle: the system drops it
 //! (<https://man7.org/linux/man-pages/man7/pid_namespaces.7.html>). So it keeps the handler, which ends it when the next one comes, and it is
@@ -386,6 +387,13 @@ mod signals {
             (status == 0).then(|| unsafe { current.assume_init() })
         }
 
+        /// Whether the system calls another handler than ours, which has called ours if that runs.
+        fn has_one_in_front(&self) -> bool {
+            let others = [libc::SIG_DFL, libc::SIG_IGN, handle as *const () as usize];
+            self.current()
+                .is_some_and(|current| !others.contains(&current.sa_sigaction))
+        }
+
         fn act(&self, action: &libc::sigaction) -> bool {
             // SAFETY: the action outlives the call; a null pointer says that the one from before is not wanted. Its handler is ours,
             // which does only what is safe in one, or one that the signal had before.
@@ -414,6 +422,12 @@ mod signals {
         let is_told = TOLD.load(Ordering::Acquire) == this_process();
         match former.sa_sigaction {
             libc::SIG_IGN => {}
+            // Whoever is in front of ours handles it, and would have had nobody to call.
+            libc::SIG_DFL if signal.has_one_in_front() => {
+                if is_told {
+                    pass_on(signal);
+                }
+            }
             libc::SIG_DFL if is_told && is_dying() && is_first_process() => exit_by(number),
             libc::SIG_DFL => {
                 // From now on each of them ends the process: the first one in here, and every other without us.
@@ -430,13 +444,18 @@ mod signals {
             }
             action => {
                 if is_told {
-                    // Release, for whoever is told by the application's handler.
-                    PASSES.fetch_add(1, Ordering::Release);
-                    tell(signal, PASSED_ON);
+                    pass_on(signal);
                 }
                 call(action, former.sa_flags & libc::SA_SIGINFO != 0, number, info, context);
             }
         }
+    }
+
+    /// The application has it.
+    fn pass_on(signal: &Signal) {
+        // Release, for whoever is told by the application's handler.
+        PASSES.fetch_add(1, Ordering::Release);
+        tell(signal, PASSED_ON);
     }
 
     fn tell(signal: &Signal, noted: usize) {

@@ -222,7 +222,8 @@ impl Exporter {
         self
     }
 
-    /// How long dropping the handle may take to deliver what there is, by default 2 s.
+    /// How long dropping the handle may take to deliver what there is, by default 2 s: the deadline of a
+    /// [shutdown](ExporterHandle::shutdown), which says what it is with a spool.
     pub fn drop_deadline(mut self, deadline: Duration) -> Self {
         self.drop_deadline = deadline;
         self

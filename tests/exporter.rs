@@ -102,14 +102,20 @@ impl Destination for Memory {
     }
 }
 
+/// An exporter whose first collection of its own comes when every test is over.
+fn on_demand(destination: impl Destination) -> Exporter {
+    Exporter::new(destination).interval(60 * LONG).phase(false)
+}
+
 fn jobs_only() -> Filter {
     Filter::new().families(|family| family.name() == "jobs_total")
 }
 
-/// A registry with one counter, and an exporter of it.
+/// A registry with one counter, and an exporter of it that collects when it is told to: with a random phase, a collection of its own
+/// might come in between and deliver what a test counts.
 fn start(registry: &Registry, set_up: impl FnOnce(Exporter) -> Exporter) -> (ExporterHandle, Ends) {
     let (memory, ends) = memory();
-    let exporter = set_up(Exporter::new(memory).filter(jobs_only()));
+    let exporter = set_up(on_demand(memory).filter(jobs_only()));
     (exporter.start(registry).expect("nothing is wrong with it"), ends)
 }
 
@@ -177,7 +183,7 @@ fn a_send_that_hangs_holds_nobody_up() {
     let clock = ManualClock::new();
     let registry = Registry::builder().clock(clock.clone()).build().unwrap();
     let interval = Duration::from_secs(10);
-    let set_up = |exporter: Exporter| exporter.interval(interval).phase(false).jitter(0.0);
+    let set_up = |exporter: Exporter| exporter.interval(interval).jitter(0.0);
     let (hanging, hung) = start(&registry, set_up);
     let (other, others) = start(&registry, set_up);
     let count = jobs(&registry);
@@ -251,7 +257,7 @@ fn a_flush_can_be_awaited() {
 fn an_awaited_flush_ends_at_its_deadline() {
     let clock = ManualClock::new();
     let registry = Registry::builder().clock(clock.clone()).build().unwrap();
-    let (exporter, ends) = start(&registry, |exporter| exporter.phase(false));
+    let (exporter, ends) = start(&registry, |exporter| exporter);
     let (release, until) = channel();
     ends.orders.send(Order::Hang(until)).unwrap();
     jobs(&registry).inc();
@@ -272,7 +278,9 @@ fn it_collects_when_the_clock_says_so() {
     let clock = ManualClock::new();
     let registry = Registry::builder().clock(clock.clone()).build().unwrap();
     let count = jobs(&registry);
-    let (_exporter, ends) = start(&registry, |exporter| exporter.interval(Duration::from_secs(30)));
+    let (_exporter, ends) = start(&registry, |exporter| {
+        exporter.interval(Duration::from_secs(30)).phase(true)
+    });
     for turn in 1..=5 {
         count.add(turn);
         // The phase and the jitter are random, but the sum of both is less than two intervals.
@@ -328,7 +336,7 @@ fn a_name_is_free_again_after_a_shutdown_and_counts_begin_anew() {
     jobs(&registry).inc();
     let (first, _ends) = start(&registry, |exporter| exporter.name("eu"));
     assert_eq!(first.shutdown(LONG).unwrap().delivered, 1);
-    let (second, _ends) = start(&registry, |exporter| exporter.name("eu").interval(LONG));
+    let (second, _ends) = start(&registry, |exporter| exporter.name("eu"));
     assert_eq!((second.name(), second.stats().delivered_points), ("eu", 0));
     testing::assert_value(
         &registry,
@@ -422,7 +430,7 @@ fn what_the_application_gives_an_exporter_may_panic_anywhere() {
             filter.once("filter");
             family.name() == "jobs_total"
         });
-        let exporter = Exporter::new(Panics(place, AtomicBool::new(false))).filter(filter);
+        let exporter = on_demand(Panics(place, AtomicBool::new(false))).filter(filter);
         let exporter = exporter.start(&registry).unwrap();
         registry.unregister("jobs_total");
         let first = exporter.flush(LONG);

@@ -168,7 +168,7 @@ fn a_request_has_what_was_asked_for() {
             .unwrap();
         let registry = Registry::new();
         registry.counter("jobs_total", "Jobs.").register().unwrap().add(3);
-        let exporter = Exporter::new(otlp).start(&registry).unwrap();
+        let exporter = Exporter::new(otlp).phase(false).start(&registry).unwrap();
         assert!(exporter.flush(DEADLINE).unwrap().delivered > 0);
         // The server is about to go, so there is nothing more to deliver to.
         let _ = exporter.shutdown(Duration::ZERO);
@@ -402,7 +402,7 @@ fn code_wins_over_the_environment() {
         .unwrap();
     assert_eq!(otlp.preferences().send_timeout, Some(Duration::from_secs(2)));
     assert_eq!(otlp.temporality, TemporalityPreference::Cumulative);
-    let exporter = Exporter::new(otlp).start(&Registry::new()).unwrap();
+    let exporter = Exporter::new(otlp).phase(false).start(&Registry::new()).unwrap();
     exporter.flush(DEADLINE).unwrap();
     let _ = exporter.shutdown(Duration::ZERO);
     let received = &server.received()[0];
@@ -436,7 +436,7 @@ fn a_disabled_sdk_exports_nothing() {
     let look_up = |name: &str| (name == "OTEL_SDK_DISABLED").then(|| OsString::from("true"));
     let otlp = Otlp::builder().environment_from(&look_up).build().unwrap();
     assert!(otlp.preferences().disabled);
-    let exporter = Exporter::new(otlp).start(&Registry::new()).unwrap();
+    let exporter = Exporter::new(otlp).phase(false).start(&Registry::new()).unwrap();
     assert_eq!(exporter.flush(DEADLINE).unwrap().delivered, 0);
 }
 
@@ -470,7 +470,7 @@ fn a_forked_process_has_an_instance_id_of_its_own() {
     let mut otlp = server.otlp().build().unwrap();
     let parent = instance(&otlp);
     otlp.resource.forget_process();
-    let exporter = Exporter::new(otlp).start(&Registry::new()).unwrap();
+    let exporter = Exporter::new(otlp).phase(false).start(&Registry::new()).unwrap();
     exporter.flush(DEADLINE).unwrap();
     exporter.flush(DEADLINE).unwrap();
     let _ = exporter.shutdown(Duration::ZERO);

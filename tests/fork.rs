@@ -3,7 +3,8 @@
 //!
 //! One test at a time forks, and a child runs nothing but the check that it was forked for: it ends by `_exit` before it
 //! could return into the harness. The standard library holds locks of its own while a thread of its making starts or
-//! ends; what forks while it does cannot start threads. So threads that come and go during forks are the system's here.
+//! ends; what forks while it does cannot start threads. So threads that come and go during forks are the system's here, and those of
+//! the standard library are joined one by one before a fork: a scope that is over has seen the end of what its threads do, and not theirs.
 #![cfg(unix)]
 #![allow(unsafe_code)] // `fork` and what goes with it, and threads of the system, through the helpers at the end
 
@@ -166,6 +167,7 @@ fn a_child_counts_from_zero_and_the_parent_loses_nothing() {
     // Not on this thread's stack, which a child gives to the threads that it starts.
     let metrics: &Metrics = Box::leak(Box::new(Metrics::new()));
     let (over, forks, begin) = (&AtomicBool::new(false), &AtomicU64::new(0), &Barrier::new(6));
+    let all_forked = &Barrier::new(2);
     let rounds: Vec<u64> = thread::scope(|scope| {
         let recorders: Vec<_> = ["one", "two", "three"]
             .map(|worker| {
@@ -213,6 +215,8 @@ fn a_child_counts_from_zero_and_the_parent_loses_nothing() {
                         });
                         forks.fetch_add(1, Ordering::Relaxed);
                     }
+                    // Neither ends while the other forks.
+                    all_forked.wait();
                     FORKS
                 })
             })
@@ -305,8 +309,8 @@ fn record_and_check(metrics: &Metrics) {
         "of the thread that forked"
     );
     thread::scope(|scope| {
-        scope.spawn(|| record(1));
-        scope.spawn(|| record(2));
+        let threads = [1, 2].map(|worker| scope.spawn(move || record(worker)));
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
     assert_eq!(metrics.totals(), Metrics::expected(&rounds), "of all threads");
     assert_eq!(metrics.registry.losses().invalid_values, 90);

@@ -3,6 +3,7 @@
 use crate::json;
 use crate::points::{Point, points};
 use crate::program::{Folder, PATIENCE, Program, installed, word_after};
+use crate::receiver::own_address;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -36,17 +37,22 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Starts it on a port that the system picks.
+    /// Starts it on a port that the system picks, of an address of its own: nobody else gets the port while it does not run.
     pub fn start(settings: Settings) -> Collector {
-        Collector::start_in(Folder::create("collector"), settings)
+        Collector::start_at(own_address(), Folder::create("collector"), settings)
     }
 
-    /// Starts it on a port that the system picks, in a folder that has the files which the settings name.
+    /// Starts it on a port that the system picks, in a folder that has the files which the settings name. Certificates are for the
+    /// usual address.
     pub fn start_in(folder: Folder, settings: Settings) -> Collector {
+        Collector::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), folder, settings)
+    }
+
+    fn start_at(address: SocketAddr, folder: Folder, settings: Settings) -> Collector {
         let mut collector = Collector {
             settings,
             program: None,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            address,
             starts: 0,
             folder,
         };

@@ -14,6 +14,7 @@ use socket2::SockRef;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -94,7 +95,7 @@ pub enum Outcome {
 impl Receiver {
     /// Listens on a free port.
     pub fn start() -> Receiver {
-        Receiver::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+        Receiver::bind(own_address())
     }
 
     /// Listens there.
@@ -271,6 +272,19 @@ impl State {
         }
         summary
     }
+}
+
+/// Any port of a loopback address of the caller's own: while nobody listens there, nobody else can be given the port. Where only one
+/// address is set up, as everywhere but on Linux, it is that one.
+pub fn own_address() -> SocketAddr {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let part = |number: u32| 1 + (number % 250) as u8;
+    let address = match cfg!(target_os = "linux") {
+        true => [127, part(process / 250), part(process), part(count)],
+        false => [127, 0, 0, 1],
+    };
+    SocketAddr::from((address, 0))
 }
 
 #[derive(Default)]

@@ -1,6 +1,7 @@
 //! A real Pushgateway on a loopback port, with what its own interfaces say it has.
 
 use crate::program::{Folder, PATIENCE, Program, installed, word_after};
+use crate::receiver::own_address;
 use crate::sample::Samples;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -49,17 +50,24 @@ impl Gateway {
     }
 
     /// Starts it with further flags. What it is configured with, users among it, is the file `web.yml` in its folder.
+    ///
+    /// It has an address of its own: nobody else gets its port while it does not run.
     pub fn start_with(flags: &'static [&'static str]) -> Gateway {
-        Gateway::start_in(Folder::create("pushgateway"), flags, "")
+        Gateway::start_at(own_address(), Folder::create("pushgateway"), flags, "")
     }
 
-    /// The same, with more in its folder and in that file.
+    /// The same, with more in its folder and in that file. Certificates are for the usual address.
+    #[cfg(feature = "tls")]
     pub fn start_in(folder: Folder, flags: &'static [&'static str], configuration: &str) -> Gateway {
+        Gateway::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), folder, flags, configuration)
+    }
+
+    fn start_at(address: SocketAddr, folder: Folder, flags: &'static [&'static str], configuration: &str) -> Gateway {
         let configuration = format!("{configuration}{USERS}");
         fs::write(folder.path().join("web.yml"), configuration).expect("the folder can be written");
         let mut gateway = Gateway {
             program: None,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            address,
             flags,
             folder,
         };

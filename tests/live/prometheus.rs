@@ -9,7 +9,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 /// The servers that `.ci/servers` installs: the newest, and the oldest still in use.
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +124,7 @@ impl Prometheus {
     /// Every series of the target with its last value, without the labels and series that the server itself adds.
     pub fn scraped(&mut self) -> Samples {
         let mut samples = Samples::new();
-        for (name, labels, value) in self.query(r#"{job="tidegauge"}"#) {
+        for (name, labels, value) in self.while_up(|prometheus| prometheus.query(r#"{job="tidegauge"}"#)) {
             if name != "up" && !name.starts_with("scrape_") {
                 samples.insert(&name, labels, value);
             }
@@ -167,26 +168,61 @@ impl Prometheus {
         format!("http://{}/api/v1/otlp/v1/metrics", self.address)
     }
 
-    /// Fails unless the last scrape succeeded, with what the server says about it.
+    /// Fails unless scrapes succeed, with what the server says about it.
     pub fn assert_up(&mut self) {
-        let targets = self.get("targets", &[]);
-        let target = &targets["activeTargets"][0];
+        self.while_up(|_| ());
+    }
+
+    /// What `read` finds while the last scrape is one that succeeded.
+    ///
+    /// On a machine with other work to do a scrape may take longer than it may, and then all series of the target are gone until
+    /// the next one: that is waited for. Whatever else a scrape fails of fails the test.
+    pub fn while_up<T>(&mut self, mut read: impl FnMut(&mut Prometheus) -> T) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if self.is_up() {
+                let found = read(self);
+                if self.is_up() {
+                    return found;
+                }
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{}",
+                self.program
+                    .report(&format!("has not scraped in time for {PATIENCE:?}"))
+            );
+            thread::yield_now();
+        }
+    }
+
+    /// Whether the last scrape succeeded; false if it was late, or if there was none.
+    fn is_up(&mut self) -> bool {
+        // There is none at first.
+        let target = self.get("targets", &[])["activeTargets"]
+            .get(0)
+            .cloned()
+            .unwrap_or_default();
         let up: Vec<f64> = self
             .query(r#"up{job="tidegauge"}"#)
             .into_iter()
             .map(|(_, _, value)| value)
             .collect();
-        if target["health"] != "up" || target["lastError"] != "" || up != [1.0] {
+        let error = target["lastError"].as_str().unwrap_or_default();
+        if !error.is_empty() && !error.contains("context deadline exceeded") {
             panic!("{}", self.program.report(&format!("says up = {up:?} and {target}")));
         }
+        target["health"] == "up" && error.is_empty() && up == [1.0]
     }
 
     /// Type, help and unit of a family, under the name it has on its metadata lines.
     pub fn metadata(&mut self, family: &str) -> (String, String, String) {
-        let all = self.get(
-            "targets/metadata",
-            &[("match_target", r#"{job="tidegauge"}"#), ("metric", family)],
-        );
+        let all = self.while_up(|prometheus| {
+            prometheus.get(
+                "targets/metadata",
+                &[("match_target", r#"{job="tidegauge"}"#), ("metric", family)],
+            )
+        });
         let found = &all[0];
         let field = |name: &str| found[name].as_str().unwrap_or("missing").to_string();
         (field("type"), field("help"), field("unit"))

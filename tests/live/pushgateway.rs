@@ -85,17 +85,18 @@ fn prometheus_reads_from_the_gateway_what_was_pushed() {
             ..Settings::of(release)
         };
         let mut prometheus = Prometheus::start(settings, gateway.address);
-        wait_until("a scrape", || prometheus.has(r#"push_time_seconds{job="batch"} > 0"#));
-        prometheus.assert_up();
         // In text the gateway shows `-0` as `0`.
         let samples = match scrape {
             SCRAPE_PROTOBUF => recorded.samples,
             _ => recorded.samples.without_signs_of_zero(),
         };
-        prometheus.pushed("batch").assert_eq(&samples);
+        prometheus
+            .while_up(|prometheus| prometheus.pushed("batch"))
+            .assert_eq(&samples);
         // They are no instance's, not even the gateway's.
-        assert!(!prometheus.has(r#"{job="batch",instance!=""}"#));
-        assert!(prometheus.has(r#"push_failure_time_seconds{job="batch"} == 0"#));
+        assert!(!prometheus.while_up(|prometheus| prometheus.has(r#"{job="batch",instance!=""}"#)));
+        let untroubled = r#"push_failure_time_seconds{job="batch"} == 0"#;
+        assert!(prometheus.while_up(|prometheus| prometheus.has(untroubled)));
     }
 }
 
@@ -120,21 +121,23 @@ fn what_the_readme_s_alerts_for_jobs_ask_for_is_there() {
     let (run, _registry) = nightly();
     assert!(run.fail("on purpose").is_delivered());
     wait_until("a failure is scraped", || prometheus.has(&format!("{outcome} == 0")));
-    assert!(prometheus.has(&format!("{outcome} unless ignoring (outcome) {success}")));
+    let unsuccessful = format!("{outcome} unless ignoring (outcome) {success}");
+    assert!(prometheus.while_up(|prometheus| prometheus.has(&unsuccessful)));
     let (run, _registry) = nightly();
     assert!(run.succeed().is_delivered());
     wait_until("a success is scraped", || prometheus.has(&format!("{outcome} == 1")));
-    assert!(prometheus.has(&format!("time() - {success} < 3600")));
+    let recent = format!("time() - {success} < 3600");
+    assert!(prometheus.while_up(|prometheus| prometheus.has(&recent)));
     // The next failure leaves the success where it is.
     let (run, _registry) = nightly();
     assert!(run.fail("on purpose").is_delivered());
     wait_until("another failure is scraped", || {
         prometheus.has(&format!("{outcome} == 0"))
     });
-    assert!(prometheus.has(success));
+    assert!(prometheus.while_up(|prometheus| prometheus.has(success)));
 
     let refused = "push_failure_time_seconds > push_time_seconds";
-    assert!(!prometheus.has(refused));
+    assert!(!prometheus.while_up(|prometheus| prometheus.has(refused)));
     group(&gateway, "other")
         .build()
         .unwrap()
@@ -182,11 +185,10 @@ fn an_exporter_pushes_the_same() {
         ..Settings::of(Release::V3_15)
     };
     let mut prometheus = Prometheus::start(settings, gateway.address);
-    wait_until("a scrape", || prometheus.has(r#"push_time_seconds{job="batch"} > 0"#));
     prometheus
-        .pushed("batch")
+        .while_up(|prometheus| prometheus.pushed("batch"))
         .assert_eq(&recorded.samples.without_signs_of_zero());
-    assert!(!prometheus.has(r#"{__name__=~"tidegauge_.*"}"#));
+    assert!(!prometheus.while_up(|prometheus| prometheus.has(r#"{__name__=~"tidegauge_.*"}"#)));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! (<https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>): it knows users and their passwords, or
 //! clients by their certificates, but no tokens.
 
-use super::{counting, server::Gateway, wait_until};
+use super::{counting, server::Gateway};
 use crate::certificates::make_certificates;
 use crate::program::Folder;
 use crate::prometheus::{Prometheus, Release, Settings};
@@ -67,12 +67,12 @@ fn a_push_with_a_password_over_tls_is_what_prometheus_reads() {
         ..Settings::of(Release::V3_15)
     };
     let mut prometheus = Prometheus::start(settings, gateway.address);
-    wait_until("a scrape", || prometheus.has(r#"push_time_seconds{job="batch"} > 0"#));
     prometheus
-        .pushed("batch")
+        .while_up(|prometheus| prometheus.pushed("batch"))
         .assert_eq(&recorded.samples.without_signs_of_zero());
     // Nothing came through from those that were turned away.
-    assert!(prometheus.has(r#"push_failure_time_seconds{job="batch"} == 0"#));
+    let untroubled = r#"push_failure_time_seconds{job="batch"} == 0"#;
+    assert!(prometheus.while_up(|prometheus| prometheus.has(untroubled)));
 }
 
 #[test]

@@ -150,8 +150,7 @@ fn what_is_scraped_and_what_is_pushed_are_the_same_series() {
         let came = tap.exchanges.recv_timeout(PATIENCE);
         came.unwrap_or_else(|_| panic!("scrape {scrape} did not come within {PATIENCE:?}"));
     }
-    scraper.assert_up();
-    let scraped = scraper.series("tidegauge");
+    let scraped = scraper.while_up(|scraper| scraper.series("tidegauge"));
     let of_target = |name: &str| name != "up" && !name.starts_with("scrape_");
     let scraped: BTreeSet<_> = scraped.into_iter().filter(|(name, _)| of_target(name)).collect();
     let pushed = prometheus.series(super::SERVICE);

@@ -11,7 +11,7 @@ use crate::receiver::{Outcome, PATIENCE, Receiver, Request};
 use crate::workload::{STEP_SERIES, Workload};
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tidegauge::{Compression, DropPolicy, Filter, Protocol, Registry, Secret};
 
 const WAYS: [Way; 5] = [DELTA, CUMULATIVE, DELTA_JSON, DELTA_GZIP, CUMULATIVE_JSON_GZIP];
@@ -68,22 +68,32 @@ fn nothing_comes_before_a_wait_that_was_asked_for_is_over() {
         trying(is_date);
         let run = Run::start(DELTA);
         run.delivers(1);
-        // A date has no fractions of a second.
-        let wait = match is_date {
-            false => "3".to_owned(),
-            true => httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(4)),
-        };
-        run.receiver.next([Behaviour::answer(429).header("Retry-After", &wait)]);
-        run.meets_the_script();
-        let requests = run.receiver.read(|state| state.requests.len());
-        // A small part of the wait.
-        run.collects(5);
-        assert_eq!(run.receiver.read(|state| state.requests.len()), requests);
-        let error = run.exporter.flush(Duration::from_millis(1)).unwrap_err();
-        assert!(
-            !error.report().last_error.as_deref().unwrap_or("").is_empty(),
-            "{error}"
-        );
+        wait_until("a wait that is not over before it has been looked at", || {
+            // A date has no fractions of a second.
+            let (wait, least) = (Duration::from_secs(4), Duration::from_secs(3));
+            let began = Instant::now();
+            let wait = match is_date {
+                false => least.as_secs().to_string(),
+                true => httpdate::fmt_http_date(SystemTime::now() + wait),
+            };
+            run.receiver.next([Behaviour::answer(429).header("Retry-After", &wait)]);
+            run.meets_the_script();
+            let requests = run.receiver.read(|state| state.requests.len());
+            // A small part of the wait.
+            run.collects(5);
+            let flushed = run.exporter.flush(Duration::from_millis(1));
+            let since = run.receiver.read(|state| state.requests.len()) - requests;
+            let is_seen = began.elapsed() < least;
+            if is_seen {
+                assert_eq!(since, 0);
+                let error = flushed.unwrap_err();
+                assert!(
+                    !error.report().last_error.as_deref().unwrap_or("").is_empty(),
+                    "{error}"
+                );
+            }
+            is_seen
+        });
         let end = run.finish();
         end.assert_never_unclear();
         end.assert_delivered_is_what_was_confirmed();
@@ -336,7 +346,19 @@ fn what_a_full_queue_drops_is_in_what_comes_later() {
                 |exporter| exporter.queue(1, usize::MAX).drop_policy(policy),
             );
             run.workload.step();
-            run.delivers(1);
+            // From here on every collection has all series.
+            flushed(&run.exporter);
+            let dropped = |run: &Run| {
+                let scraped = Scraped::of(&run.workload.registry, run.exporter.name());
+                let of = |name| scraped.value(name, Some(("reason", "queue_full"))) as u64;
+                [of("dropped_points_total"), of("dropped_collections_total")]
+            };
+            let mut before = dropped(&run);
+            // Both of the same moment: nothing was dropped in between.
+            wait_until("a moment", || {
+                let last = std::mem::replace(&mut before, dropped(&run));
+                before == last
+            });
             run.receiver.next([Behaviour::accept().held()]);
             run.workload.step();
             run.receiver.wait_for(|state| state.held == 1);
@@ -354,10 +376,11 @@ fn what_a_full_queue_drops_is_in_what_comes_later() {
             let dropped = end
                 .scraped
                 .value("dropped_collections_total", Some(("reason", "queue_full")));
-            assert!(dropped >= 15.0, "{dropped}");
+            let dropped = dropped as u64 - before[1];
+            assert!(dropped >= 15, "{dropped}");
             // The series that are stepped, and the two that have no labels.
             let each = STEP_SERIES + SERIES_WITHOUT_LABELS;
-            assert_eq!(end.stats.dropped_queue_full_points, dropped as u64 * each);
+            assert_eq!(end.stats.dropped_queue_full_points - before[0], dropped * each);
             assert_eq!(end.stats.dropped_queue_bytes_points, 0);
         });
     }

@@ -287,6 +287,20 @@ impl End {
         (all, increments)
     }
 
+    /// So many points are said to have been sent again, and so many came again. These are the same where every send has arrived; but one
+    /// whose time was over before all of it had left, on a machine with other work to do, was nothing to the far end.
+    pub fn assert_said_is_what_came(&self, said: u64, came: u64) {
+        let sends = self.scraped.value("send_duration_seconds_count", None) as usize;
+        match sends == self.requests.len() {
+            true => assert_eq!(said, came),
+            false => assert!(
+                said >= came && sends > self.requests.len(),
+                "{came} points came again, {said} are said to have been sent again; {sends} sends, {} requests",
+                self.requests.len()
+            ),
+        }
+    }
+
     /// The requests that were answered so.
     pub fn answered(&self, status: u16) -> impl Iterator<Item = &Request> {
         let answered = Outcome::Answered(status);

@@ -8,6 +8,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 pub struct StatsdExporter {
     // Dropped in this order: first the server ends, then its folder goes.
@@ -61,6 +62,17 @@ impl StatsdExporter {
             web,
             _folder: folder,
         }
+    }
+
+    /// How long its threads have waited for a processor until now, all together.
+    pub fn waited(&self) -> Duration {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.program.id())).expect("Linux lists its threads");
+        // Running, waiting, and how often; of a thread that has just ended there is nothing.
+        let waited = threads.flatten().filter_map(|thread| {
+            let statistics = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            statistics.split_whitespace().nth(1)?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(waited.sum())
     }
 
     /// Lets it do nothing from now on.

@@ -9,7 +9,6 @@ use crate::requests::{Encoding, double, gauge, gzip, histogram, integer, observa
 use crate::sample::Samples;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::AggregationTemporality::{self, Cumulative, Delta};
-use std::sync::LazyLock;
 use std::time::SystemTime;
 
 const LABEL: (&str, &str) = ("route", "/");
@@ -25,9 +24,9 @@ const FORMS: [(Encoding, bool); 4] = [
 fn a_collector_says_what_it_got() {
     let mut collector = Collector::start(collector::Settings::default());
     assert_eq!(collector.points(), []);
-    let mut expected: Vec<Point> = Vec::new();
+    let (began, mut expected) = (began(), Vec::<Point>::new());
     for (number, (encoding, compress)) in (1..).zip(FORMS) {
-        let sent = everything(number, [Cumulative, Delta]);
+        let sent = everything(began, number, [Cumulative, Delta]);
         expected.extend(points(&sent).unwrap());
         assert_eq!(post(&collector.url(), encoding, compress, &sent).0, 200);
         assert_eq!(collector.points(), expected);
@@ -41,9 +40,9 @@ fn a_collector_says_what_it_got() {
 fn what_a_collector_acknowledged_survives_its_being_killed() {
     let mut collector = Collector::start(collector::Settings::default());
     let url = collector.url();
-    let mut expected: Vec<Point> = Vec::new();
+    let (began, mut expected) = (began(), Vec::<Point>::new());
     for number in 1..=4 {
-        let sent = everything(number, [Cumulative, Delta]);
+        let sent = everything(began, number, [Cumulative, Delta]);
         expected.extend(points(&sent).unwrap());
         assert_eq!(post(&url, Encoding::Protobuf, true, &sent).0, 200);
         collector.kill();
@@ -61,8 +60,9 @@ fn a_collector_adds_increments_up() {
         processors: &["delta_to_cumulative: {}", "batch: {timeout: 50ms}"],
         ..collector::Settings::default()
     });
+    let began = began();
     for number in 1..=3 {
-        let sent = everything(number, [Delta, Delta]);
+        let sent = everything(began, number, [Delta, Delta]);
         assert_eq!(post(&collector.url(), Encoding::Protobuf, false, &sent).0, 200);
     }
     collector.stop();
@@ -85,7 +85,7 @@ fn a_collector_turns_away_who_has_no_credentials() {
         extensions: &["bearertokenauth: {token: open-sesame}"],
         ..collector::Settings::default()
     });
-    let sent = Encoding::Protobuf.body(&everything(1, [Cumulative, Delta]));
+    let sent = Encoding::Protobuf.body(&everything(began(), 1, [Cumulative, Delta]));
     let mut statuses = Vec::new();
     for token in ["Bearer abracadabra", "Bearer open-sesame"] {
         let reply = client()
@@ -103,9 +103,9 @@ fn a_collector_turns_away_who_has_no_credentials() {
 #[ignore = "needs the servers of .ci/servers"]
 fn prometheus_says_what_was_pushed() {
     let mut prometheus = Prometheus::receive(prometheus::Settings::receiving_otlp());
-    let url = prometheus.otlp_url();
+    let (url, began) = (prometheus.otlp_url(), began());
     for (number, (encoding, compress)) in (1..).zip(FORMS) {
-        let sent = everything(number, [Cumulative, Cumulative]);
+        let sent = everything(began, number, [Cumulative, Cumulative]);
         let reply = post(&url, encoding, compress, &sent);
         assert_eq!(reply, (200, String::new()), "{encoding:?}, compressed: {compress}");
         prometheus
@@ -113,7 +113,12 @@ fn prometheus_says_what_was_pushed() {
             .assert_eq(&pushed(number.into(), number.into()));
     }
     // The default is to refuse increments, and then nothing of the request is stored.
-    let (status, reply) = post(&url, Encoding::Protobuf, false, &everything(9, [Cumulative, Delta]));
+    let (status, reply) = post(
+        &url,
+        Encoding::Protobuf,
+        false,
+        &everything(began, 9, [Cumulative, Delta]),
+    );
     assert_eq!(status, 500, "{reply}");
     assert!(reply.contains("temporality") && reply.contains("adds"), "{reply}");
     // And so it is to refuse what is older than the newest.
@@ -121,7 +126,7 @@ fn prometheus_says_what_was_pushed() {
         &url,
         Encoding::Protobuf,
         false,
-        &everything(2, [Cumulative, Cumulative]),
+        &everything(began, 2, [Cumulative, Cumulative]),
     );
     assert_eq!(status, 400, "{reply}");
     prometheus.pushed("shop").assert_eq(&pushed(4.0, 4.0));
@@ -131,10 +136,10 @@ fn prometheus_says_what_was_pushed() {
 #[ignore = "needs the servers of .ci/servers"]
 fn prometheus_adds_increments_up_if_it_may() {
     let mut prometheus = Prometheus::receive(prometheus::Settings::receiving_otlp_deltas());
-    let url = prometheus.otlp_url();
+    let (url, began) = (prometheus.otlp_url(), began());
     let mut total = 0.0;
     for (number, (encoding, compress)) in (1..).zip(FORMS) {
-        let sent = everything(number, [Cumulative, Delta]);
+        let sent = everything(began, number, [Cumulative, Delta]);
         let reply = post(&url, encoding, compress, &sent);
         assert_eq!(reply, (200, String::new()), "{encoding:?}, compressed: {compress}");
         total += f64::from(number);
@@ -143,11 +148,11 @@ fn prometheus_adds_increments_up_if_it_may() {
     // What is older goes to its place and changes no last value.
     let older = request(
         [("service.name", "shop")],
-        [gauge("late", [double(1.0, (0, *BASE), LABEL)])],
+        [gauge("late", [double(1.0, (0, began), LABEL)])],
     );
     let newer = request(
         [("service.name", "shop")],
-        [gauge("late", [double(2.0, (0, *BASE + SECOND), LABEL)])],
+        [gauge("late", [double(2.0, (0, began + SECOND), LABEL)])],
     );
     for sent in [&newer, &older] {
         let reply = post(&url, Encoding::Protobuf, false, sent);
@@ -160,9 +165,9 @@ fn prometheus_adds_increments_up_if_it_may() {
 
 /// Requests that follow each other: the first has the number 1. What grows is that number by then; what adds grew by
 /// that number since the one before.
-fn everything(number: u32, [grows, adds]: [AggregationTemporality; 2]) -> ExportMetricsServiceRequest {
-    let time = *BASE + u64::from(number) * SECOND;
-    let since = |temporality| if temporality == Delta { time - SECOND } else { *BASE };
+fn everything(began: u64, number: u32, [grows, adds]: [AggregationTemporality; 2]) -> ExportMetricsServiceRequest {
+    let time = began + u64::from(number) * SECOND;
+    let since = |temporality| if temporality == Delta { time - SECOND } else { began };
     let value = f64::from(number);
     let buckets = [u64::from(number), 0, u64::from(number)];
     request(
@@ -170,7 +175,7 @@ fn everything(number: u32, [grows, adds]: [AggregationTemporality; 2]) -> Export
         [
             sum("grows", grows, [integer(number.into(), (since(grows), time), LABEL)]),
             sum("adds", adds, [double(value, (since(adds), time), LABEL)]),
-            gauge("level", [double(-value, (*BASE, time), LABEL)]),
+            gauge("level", [double(-value, (began, time), LABEL)]),
             histogram(
                 "sizes",
                 grows,
@@ -183,11 +188,12 @@ fn everything(number: u32, [grows, adds]: [AggregationTemporality; 2]) -> Export
 
 const SECOND: u64 = 1_000_000_000;
 
-/// When everything began, in nanoseconds since 1970: recently enough for Prometheus to show it.
-static BASE: LazyLock<u64> = LazyLock::new(|| {
+/// When everything began, in nanoseconds since 1970: recently enough for Prometheus to show it. That is a matter of minutes, so
+/// each test has a beginning of its own.
+fn began() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     (now.expect("it is after 1970").as_secs() - 60) * SECOND
-});
+}
 
 /// What Prometheus makes of it, when what grows is `number` and what adds came to `total`.
 fn pushed(number: f64, total: f64) -> Samples {

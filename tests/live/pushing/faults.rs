@@ -186,14 +186,16 @@ fn what_a_collector_has_no_memory_for_comes_later() {
     // It looks how much it has only now and then, the first time a moment after its start.
     wait_until("the Collector refuses", || {
         everything.record();
-        exporter.flush(PATIENCE).is_err()
+        let flushed = exporter.flush(Duration::from_secs(2));
+        flushed.is_err_and(|error| error.to_string().contains("503"))
     });
     let before = recorded(collector.points());
     everything.record();
     let error = exporter.flush(Duration::from_secs(2)).unwrap_err();
     let report = error.report();
+    // What is under way at the deadline has no answer yet.
     assert!(
-        report.kept > 0 && report.delivered + report.rejected + report.unclear == 0,
+        report.kept + report.unclear > 0 && report.delivered + report.rejected == 0,
         "{error}"
     );
     assert!(error.to_string().contains("503"), "{error}");

@@ -7,7 +7,7 @@
 mod gate;
 
 use super::faults::without_duplicates;
-use super::{assert_totals, eager, otlp, recorded};
+use super::{assert_totals, eager, otlp, patient, recorded};
 use crate::collector::{Collector, Settings};
 use crate::points::{self, Number, Point, Series, Temporality, Value, texts, totals};
 use crate::program::{PATIENCE, Program};
@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
-use tidegauge::{Buckets, Clock, Exporter, Lambda, LambdaFlush, Registry, SystemClock, TemporalityPreference};
+use tidegauge::{Buckets, Clock, Lambda, LambdaFlush, Registry, SystemClock, TemporalityPreference};
 
 /// How long a freeze is by the function's clock, if it is a long one.
 const HOUR: u64 = 3600;
@@ -342,8 +342,9 @@ fn the_function() {
         .labels(["kind"])
         .register()
         .unwrap();
-    let destination = otlp(url).temporality(TemporalityPreference::Delta).build().unwrap();
-    let lambda = Lambda::start(Exporter::new(destination).retry(eager()), &registry).unwrap();
+    // However long it is frozen in fact: an answer that has come by then is not too late.
+    let exporter = patient(otlp(url).temporality(TemporalityPreference::Delta)).retry(eager());
+    let lambda = Lambda::start(exporter, &registry).unwrap();
     let lambda = lambda.flush(flush).patience(PATIENCE);
     let deadline = || UNIX_EPOCH + clock.unix() + PATIENCE;
 

@@ -47,8 +47,9 @@ fn a_server_that_is_killed_three_times_has_got_everything_in_all_its_lives() {
             for _ in 0..2 {
                 let error = exporter.flush(Duration::from_secs(1)).unwrap_err();
                 let report = error.report();
+                // One that is being sent at the deadline is unclear.
                 assert!(
-                    report.kept > 0 && report.delivered == 0 && report.rejected == 0,
+                    report.kept + report.unclear > 0 && report.delivered == 0 && report.rejected == 0,
                     "after life {life}: {error}"
                 );
             }

@@ -1099,6 +1099,8 @@ mod unix {
         let mut child = Command::new(env::current_exe().expect("a test has a program"))
             .env(SCENARIO, name)
             .env(FOLDER, &folder.0)
+            // To put one together takes longer than a logger that panics has at an exit.
+            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

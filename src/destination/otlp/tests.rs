@@ -269,11 +269,11 @@ fn refused_credentials_are_read_again_and_used() {
     assert_eq!(tokens.last(), Some(&"bearer second"));
 }
 
-/// All of 127.0.0.0/8 is this machine.
+/// All of 127.0.0.0/8 is this machine. At its old address nobody else is given its port.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_far_end_that_moves_gets_the_rest_at_its_new_address() {
-    let first = TcpListener::bind("127.0.0.1:0").unwrap();
+    let first = TcpListener::bind("127.0.0.3:0").unwrap();
     let port = first.local_addr().unwrap().port();
     let second = TcpListener::bind(("127.0.0.2", port)).unwrap();
     let address = Arc::new(Mutex::new(first.local_addr().unwrap()));

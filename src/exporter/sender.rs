@@ -531,7 +531,9 @@ impl Sender {
         self.end_yield();
         let answer = match self.may_replace() {
             true => self.try_send(&flight.payload, began),
-            false => Answer::retry("the spool has something older for this place, and it goes first"),
+            false => Answer::retry(
+                "the spool has something older for this place, which goes first, or another process pushes there at the moment",
+            ),
         };
         let now = self.shared.clock.monotonic();
         self.shared

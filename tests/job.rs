@@ -358,6 +358,10 @@ mod unix {
             Ok(name) => {
                 // SAFETY: always safe. It ends a process that hangs, after its parent has noticed.
                 unsafe { libc::alarm(4 * LONG.as_secs() as u32) };
+                // As a process of a terminal has them: a shell has those in the background ignore one of them, and theirs, too.
+                for signal in [libc::SIGTERM, libc::SIGINT] {
+                    install(signal, libc::SIG_DFL);
+                }
                 let test = TESTS.iter().find(|(test, ..)| *test == name);
                 let (_, scenario, _) = test.expect("there is such a scenario");
                 match scenario() {

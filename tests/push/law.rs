@@ -210,12 +210,13 @@ pub fn pushing_to(url: &str, way: Way, otlp: impl FnOnce(OtlpBuilder) -> OtlpBui
         .retry(impatient())
 }
 
-/// Waits of milliseconds.
+/// Waits of milliseconds. What fails is given up for the number of its failures, and not for its time, which a send may take on a
+/// machine with other work to do; but waits that a far end asks for are longer.
 pub fn impatient() -> RetryPolicy {
     RetryPolicy::new()
         .initial(Duration::from_millis(2))
         .most(Duration::from_millis(20))
-        .retry_for(Duration::from_millis(100))
+        .retry_for(Duration::from_secs(1))
 }
 
 /// Waits until so many more payloads were delivered.

@@ -2,7 +2,7 @@
 //! bytes and judges the answer.
 
 #[cfg(any(feature = "otlp", feature = "pushgateway", feature = "statsd"))]
-mod connect;
+pub(crate) mod connect;
 #[cfg(any(feature = "otlp", feature = "pushgateway"))]
 pub(crate) mod http;
 #[cfg(feature = "emf")]

@@ -54,6 +54,15 @@ fn establish(socket: &Socket, address: SocketAddr, patience: &Patience) -> io::R
     socket.connect_timeout(&address.into(), patience.left())
 }
 
+/// A port at which nobody listens, and what keeps others from being given it.
+#[cfg(test)]
+pub(crate) fn closed_port() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
+}
+
 /// A listener that drops whoever comes, and what keeps it full.
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) fn full_listener() -> ((Socket, Vec<std::net::TcpStream>), SocketAddr) {
@@ -82,7 +91,7 @@ mod tests {
     #[test]
     fn the_first_that_answers_is_connected_to() {
         let (_full, silent) = full_listener();
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (_held, closed) = closed_port();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let open = listener.local_addr().unwrap();
         let patience = Duration::from_millis(400).into();

@@ -152,7 +152,7 @@ fn end_in_the_middle_of_a_send<Answering: Borrow<Receiver>>(
         thread::yield_now();
     }
     jobs.add(4);
-    let error = first.shutdown(Duration::from_secs(2)).unwrap_err();
+    let error = first.shutdown(Duration::from_secs(4)).unwrap_err();
     assert!(error.is_spooled(), "{error}");
 
     let far_end = answer();

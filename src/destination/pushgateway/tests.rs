@@ -6,7 +6,10 @@ use super::{PushFormat, Pushgateway, PushgatewayBuilder};
 use crate::{
     Compression, Destination, Exporter, ExporterHandle, Filter, Registry, RetryPolicy, Secret,
     sync::LongMutex,
-    transport::http::tests::{PATIENCE, Script, Server, header, read_request},
+    transport::{
+        connect::closed_port,
+        http::tests::{PATIENCE, Script, Server, header, read_request},
+    },
 };
 use std::{
     collections::HashSet,
@@ -347,7 +350,7 @@ fn what_a_server_sends_back_of_credentials_is_not_shown() {
 
 #[test]
 fn no_answer_is_an_error_that_says_so() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_held, closed) = closed_port();
     let builder = Pushgateway::builder(format!("http://{closed}"), "backup").no_proxy();
     let error = builder.build().unwrap().push(&registry()).unwrap_err();
     assert!(
@@ -527,13 +530,10 @@ fn an_exporter_repeats_what_failed_as_it_is() {
 
 #[test]
 fn what_is_not_pushed_is_neither_kept_nor_lost() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let (_held, closed) = closed_port();
     let registry = registry();
     for (own_metrics, is_exact) in [(false, true), (true, false)] {
-        let gateway = Pushgateway::builder(format!("http://{nobody}"), "backup").no_proxy();
+        let gateway = Pushgateway::builder(format!("http://{closed}"), "backup").no_proxy();
         let exporter = on_demand(gateway.own_metrics(own_metrics).build().unwrap(), &registry);
         // A busy machine may not come to collect within the first ones.
         let flushes = (1..600).map(|tenths| exporter.flush(Duration::from_millis(100) * tenths));

@@ -7,6 +7,7 @@ use crate::{
     destination::Overdue,
     sync::{AtomicUsize, LongMutex, Ordering},
     testing::ManualClock,
+    transport::connect::closed_port,
 };
 use names::LookUp;
 use socket2::{Domain, Socket, Type};
@@ -410,14 +411,6 @@ fn a_slow_resolver_is_waited_for_once_and_its_answer_used() {
     eventually(|| asked.load(Ordering::SeqCst) == 3);
 }
 
-/// A port that is held for a test, at which nobody listens at first.
-fn closed_tcp_port() -> (Socket, SocketAddr) {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
-    (socket, address)
-}
-
 fn listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -453,6 +446,9 @@ fn wait_for_end(packets: &Packets) {
         Err(error) => error.kind() != io::ErrorKind::WouldBlock,
     });
 }
+
+/// For what nobody reads: long enough to connect and to write some of it.
+pub(super) const BRIEFLY: Duration = Duration::from_millis(500);
 
 /// More than the buffers of both ends hold.
 pub(super) const HUGE: usize = 32 << 20;
@@ -507,7 +503,7 @@ fn a_connection_that_is_found_dead_when_written_to_is_replaced() {
 
 #[test]
 fn connecting_backs_off() {
-    let (socket, address) = closed_tcp_port();
+    let (socket, address) = closed_port();
     let (mut packets, clock) = tcp(address);
     let (message, previous_too) = refused(packets.send(b"a", id(1), LONG));
     assert!(
@@ -529,7 +525,7 @@ fn connecting_backs_off() {
 
 #[test]
 fn after_a_fork_or_a_freeze_connecting_does_not_wait() {
-    let (socket, address) = closed_tcp_port();
+    let (socket, address) = closed_port();
     let (mut packets, _clock) = tcp(address);
     refused(packets.send(b"a", id(1), LONG));
     socket.listen(8).unwrap();
@@ -597,7 +593,7 @@ fn a_part_that_was_written_is_followed_by_the_rest() {
     let (listener, address) = listener();
     let (mut packets, _clock) = tcp(address);
     let packet = vec![b'x'; HUGE];
-    let Sent::Unclear(message) = packets.send(&packet, id(1), Duration::from_millis(20)) else {
+    let Sent::Unclear(message) = packets.send(&packet, id(1), BRIEFLY) else {
         panic!("it does not fit the buffers")
     };
     assert!(message.contains(&format!("of {HUGE} bytes")), "{message}");
@@ -622,7 +618,7 @@ fn a_part_that_was_written_is_followed_by_the_rest() {
 fn another_packet_does_not_follow_a_part() {
     let (listener, address) = listener();
     let (mut packets, _clock) = tcp(address);
-    let Sent::Unclear(_) = packets.send(&vec![b'x'; HUGE], id(1), Duration::from_millis(20)) else {
+    let Sent::Unclear(_) = packets.send(&vec![b'x'; HUGE], id(1), BRIEFLY) else {
         panic!("it does not fit the buffers")
     };
     let mut first = accepted(&listener);
@@ -639,7 +635,7 @@ fn a_part_on_a_connection_that_is_lost_is_unclear() {
     let (listener, address) = listener();
     let (mut packets, _clock) = tcp(address);
     let packet = vec![b'x'; HUGE];
-    let Sent::Unclear(_) = packets.send(&packet, id(1), Duration::from_millis(20)) else {
+    let Sent::Unclear(_) = packets.send(&packet, id(1), BRIEFLY) else {
         panic!("it does not fit the buffers")
     };
     drop(accepted(&listener));

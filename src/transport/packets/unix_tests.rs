@@ -1,7 +1,7 @@
 //! Unix sockets, in a folder of each test's own.
 
 use super::{
-    tests::{HUGE, LONG, assert_end, assert_next, id, refused},
+    tests::{BRIEFLY, HUGE, LONG, assert_end, assert_next, id, refused},
     *,
 };
 #[cfg(target_os = "linux")]
@@ -269,7 +269,7 @@ fn a_part_of_a_frame_is_followed_by_the_rest() {
     let listener = place.listener();
     let mut packets = place.packets(Endpoint::UnixStream);
     let packet = vec![b'x'; HUGE];
-    let (message, _) = refused(packets.send(&packet, id(1), Duration::from_millis(20)));
+    let (message, _) = refused(packets.send(&packet, id(1), BRIEFLY));
     assert!(message.contains("fast enough"), "{message}");
     refused(packets.send(&packet, id(1), Duration::ZERO));
     let mut server = accepted(&listener);
@@ -289,7 +289,7 @@ fn another_frame_does_not_follow_a_part() {
     let place = Place::new("no-resync");
     let listener = place.listener();
     let mut packets = place.packets(Endpoint::UnixStream);
-    refused(packets.send(&vec![b'x'; HUGE], id(1), Duration::from_millis(20)));
+    refused(packets.send(&vec![b'x'; HUGE], id(1), BRIEFLY));
     let mut first = accepted(&listener);
     assert_eq!(packets.send(b"y", id(2), LONG), Sent::Taken);
     let mut bytes = Vec::new();
@@ -305,7 +305,7 @@ fn a_part_on_a_connection_that_is_lost_is_nothing() {
     let listener = place.listener();
     let mut packets = place.packets(Endpoint::UnixStream);
     let packet = vec![b'x'; HUGE];
-    refused(packets.send(&packet, id(1), Duration::from_millis(20)));
+    refused(packets.send(&packet, id(1), BRIEFLY));
     drop(accepted(&listener));
     let reader = thread::spawn(move || {
         let mut server = accepted(&listener);
@@ -319,7 +319,7 @@ fn a_part_on_a_connection_that_is_lost_is_nothing() {
     let listener = reader.join().unwrap();
 
     // And where nobody is there to take it: it may be sent again.
-    refused(packets.send(&packet, id(2), Duration::from_millis(20)));
+    refused(packets.send(&packet, id(2), BRIEFLY));
     drop(accepted(&listener));
     drop(listener);
     let (message, previous_too) = refused(packets.send(&packet, id(2), LONG));

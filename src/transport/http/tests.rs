@@ -157,8 +157,8 @@ pub(super) fn post_until_the_exporter_ends(
         url,
         headers: &[],
         body,
-        // Whoever waits for that does not come back.
-        timeout: Duration::from_secs(3600),
+        // Whoever waits for that says so.
+        timeout: PATIENCE,
         overdue: Some(&overdue),
     })
 }
